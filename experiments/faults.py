@@ -1,0 +1,89 @@
+"""The faults an experiment can ask for, as data.
+
+`sim` turns a fault into state changes of the model, `chaos` into an action on the real thing
+with its inverse. Neither knows the other: this module is all they share.
+A target is written `service@site` or `service@site/index` (index counts from 0 at that site):
+`db@edi` is every database member at edi, `iam@ral/1` the second identity service at ral.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from topologies.model import Model, Name
+from topologies.quantities import Bandwidth, Duration, Ratio
+
+Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*@[a-z][a-z0-9-]*(/\d+)?$")]
+
+
+class Kill(Model):
+    """End a component's processes at once; undone by starting them again (crash recovery included).
+
+    Attributes:
+        signal: `KILL` is a crash, `TERM` a graceful stop.
+    """
+
+    fault: Literal["kill"] = "kill"
+    target: Target
+    signal: Literal["KILL", "TERM"] = "KILL"
+
+
+class Pause(Model):
+    """Stop a component's processes from running (SIGSTOP); undone by SIGCONT."""
+
+    fault: Literal["pause"] = "pause"
+    target: Target
+
+
+class Partition(Model):
+    """Sites that no longer hear each other.
+
+    Exactly one of `isolate`, `between` and `grudge` says who.
+
+    Attributes:
+        isolate: these sites lose the links to all others (they still hear one another).
+        between: only the links between these two sites.
+        grudge: site -> sites whose packets it no longer receives (one direction each).
+        path: `vpn` cuts only service-to-service traffic, `all` also the public network.
+    """
+
+    fault: Literal["partition"] = "partition"
+    isolate: list[Name] | None = None
+    between: tuple[Name, Name] | None = None
+    grudge: dict[Name, list[Name]] | None = None
+    path: Literal["vpn", "all"] = "vpn"
+
+
+class Degrade(Model):
+    """A link that becomes slow, jittery, lossy or narrow; what is not given stays as it was.
+
+    Undone by restoring the topology's own values. Applies to the route of both the VPN and the
+    public path between the two sites, in both directions.
+    """
+
+    fault: Literal["degrade"] = "degrade"
+    between: tuple[Name, Name]
+    rtt: Duration | None = None
+    jitter: Duration | None = None
+    loss: Ratio | None = None
+    bandwidth: Bandwidth | None = None
+
+
+Fault = Annotated[Kill | Pause | Partition | Degrade, Field(discriminator="fault")]
+
+
+class ScheduledFault(Model):
+    """A fault with its window, in seconds since the load started.
+
+    Attributes:
+        name: the action's name in the experiment.
+        at: when it is injected.
+        duration: how long it stays; None means until the end of the run.
+    """
+
+    name: str
+    fault: Fault
+    at: float
+    duration: float | None = None

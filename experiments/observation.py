@@ -1,0 +1,115 @@
+"""What was seen during one run, in the same shape whether it was simulated or measured.
+
+Because `sim` and `chaos` both fill this shape and both hand it to `experiments.metrics`, a
+predicted and a measured number can never differ by their definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+OUTCOMES = (
+    "ok",
+    "conflict",  # HTTP 500 of the identity service (facts/iam.md 2.1: a lost certification)
+    "stale",  # HTTP 400/401: the request read a member that had not applied the write yet (iam.md 2.2)
+    "bad-gateway",  # 502
+    "unavailable",  # 503
+    "gateway-timeout",  # 504
+    "timeout",  # the client gave up
+    "refused",  # no connection: refused, reset, unreachable, no DNS answer
+    "other",
+)
+
+REQUEST_COLUMNS = {
+    "start": "float64",  # seconds since the load started
+    "latency": "float64",  # seconds until the response or the failure
+    "source": "str",  # `load` or `probe`
+    "site": "str",  # site next to which the client is
+    "flow": "str",  # the user's flow, or the probe's
+    "request": "str",  # the step, see experiments.workload.Request
+    "status": "int64",  # HTTP status, 0 when there was none
+    "outcome": "str",  # one of OUTCOMES
+    "front_end": "str",  # site of the front end that was asked, empty when none was reached
+}
+
+
+def outcome_of(status: int) -> str:
+    """Name the outcome of an HTTP status (transport failures are named where they are seen)."""
+    if 200 <= status < 300:
+        return "ok"
+    return {
+        400: "stale",
+        401: "stale",
+        500: "conflict",
+        502: "bad-gateway",
+        503: "unavailable",
+        504: "gateway-timeout",
+    }.get(status, "other")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a component did or that was done to it.
+
+    Attributes:
+        at: seconds since the load started.
+        component: `service@site`, a link `a-b`, or `experiment`.
+        kind: from the vocabulary below.
+        detail: free text for people.
+
+    Kinds: `fault.inject`, `fault.undo`; `process.stop`, `process.start`; `galera.view`,
+    `galera.non-primary`, `galera.primary`; `redis.sdown`, `redis.odown`, `redis.switch-master`;
+    `haproxy.server-down`, `haproxy.server-up`; `dns.down`, `dns.up`; `link.cut`, `link.healed`.
+    """
+
+    at: float
+    component: str
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What became of the writes, looked up on every member after the run.
+
+    Attributes:
+        acknowledged: writes a client was told succeeded.
+        lost: acknowledged, found on no member.
+        divergent: found on some members only.
+        in_doubt: writes whose client got no answer or an error while the outcome was open.
+        in_doubt_committed: of those, found committed.
+        lookups: how many were looked up, on how many members each (a partial audit says so).
+    """
+
+    acknowledged: int = 0
+    lost: int = 0
+    divergent: int = 0
+    in_doubt: int = 0
+    in_doubt_committed: int = 0
+    lookups: str = ""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One run.
+
+    Attributes:
+        requests: one row per request, columns as REQUEST_COLUMNS, ordered by start.
+        events: ordered by time.
+        audit: consistency of the writes.
+        duration: seconds of load.
+        warmup: seconds to cut from the beginning.
+        windows: fault windows as (inject, undo) in seconds since the load started.
+        extra: anything else worth keeping (lab health, versions), JSON-able.
+    """
+
+    requests: pd.DataFrame
+    events: tuple[Event, ...]
+    audit: Audit
+    duration: float
+    warmup: float
+    windows: tuple[tuple[float, float], ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)

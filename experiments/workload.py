@@ -1,0 +1,64 @@
+"""What users do while the experiment runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from topologies.model import Model
+from topologies.quantities import Duration, Rate
+
+Flow = Literal["access-token", "refresh", "workflow"]
+Request = Literal["access-token", "password", "refresh", "token-exchange", "health"]
+
+STEPS: dict[str, tuple[Request, ...]] = {
+    "access-token": ("access-token",),
+    "refresh": ("password", "refresh"),
+    "workflow": ("password", "refresh", "token-exchange"),
+}
+"""The requests of one iteration of each flow, in order (shared facts `origin.md`: the three load tests).
+
+A step that fails ends the iteration: the next step would have no token to use.
+"""
+
+
+class ProbeStream(Model):
+    """Open-loop requests at a constant rate from next to every site, not slowed by failures.
+
+    Attributes:
+        flow: what is asked: `health` (a read of the database) or `access-token` (a write).
+        rate: per site. Its inverse is the error bar of recovery times.
+        timeout: after which a probe counts as failed.
+    """
+
+    flow: Literal["health", "access-token"] = "health"
+    rate: Rate = Field(20.0, gt=0, le=200)
+    timeout: Duration = Field(5.0, gt=0)
+
+
+class Workload(Model):
+    """Closed-loop users and open-loop probes.
+
+    Attributes:
+        flow: what each user repeats.
+        users: all users together, shared out by the populations' `share`.
+        ramp: users started per second.
+        think: mean pause between two iterations of a user (exponential), in seconds.
+        duration: length of the load in seconds, from its start.
+        warmup: what is cut off the beginning before anything is counted.
+        timeout: client-side limit for one request.
+        probes: the open-loop streams.
+    """
+
+    flow: Flow = "workflow"
+    users: int = Field(40, ge=1, le=10_000)
+    ramp: Rate = Field(10.0, gt=0)
+    think: Duration = 1.0
+    duration: Duration = Field(90.0, gt=0)
+    warmup: Duration = 15.0
+    timeout: Duration = Field(10.0, gt=0)
+    probes: tuple[ProbeStream, ...] = (
+        ProbeStream(flow="health", rate=20.0),
+        ProbeStream(flow="access-token", rate=2.0),
+    )
