@@ -94,6 +94,7 @@ class Service:
                     return
 
     def close(self) -> None:
+        """Stop serving."""
         self.dns.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
 
