@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import pandas as pd
+
 from experiments.faults import Fault
 from experiments.observation import Event, Observation
 from experiments.workload import Workload
@@ -96,6 +98,12 @@ class Lab(Protocol):
 
     def events(self) -> list[Event]:
         """Component events seen so far, ordered by time."""
+
+    def samples(self, since: float) -> pd.DataFrame:
+        """Requests that ended at or after ``since``, columns as REQUEST_COLUMNS, while the load runs.
+
+        For steady-state probes; it may lag behind by a second.
+        """
 
     def observe(self) -> Observation:
         """Everything seen, audit included. Call after `stop_load`, with all faults undone."""
