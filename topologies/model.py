@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from topologies.quantities import Bandwidth, Duration, Ratio, Size
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")]
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,14}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A short lower-case name: it becomes part of interface and host names."""
 
 
@@ -90,11 +91,11 @@ class Galera(Model):
 
     kind: Literal["galera"]
     members: dict[Name, Annotated[int, Field(ge=1, le=16)]]
-    suspect_timeout: Duration = 5.0
-    inactive_timeout: Duration = 15.0
-    inactive_check_period: Duration = 0.5
-    keepalive_period: Duration = 1.0
-    install_timeout: Duration = 7.5
+    suspect_timeout: Duration = Field(5.0, gt=0)
+    inactive_timeout: Duration = Field(15.0, gt=0)
+    inactive_check_period: Duration = Field(0.5, gt=0)
+    keepalive_period: Duration = Field(1.0, gt=0)
+    install_timeout: Duration = Field(7.5, gt=0)
     user_send_window: int = Field(2, ge=1)
     send_window: int = Field(4, ge=1)
     fc_limit: int = Field(16, ge=1)
@@ -128,8 +129,8 @@ class RedisSentinel(Model):
     replicas: list[Name] = Field(default_factory=list)
     sentinels: list[Name]
     quorum: int | None = Field(None, ge=1)
-    down_after: Duration = 30.0
-    failover_timeout: Duration = 180.0
+    down_after: Duration = Field(30.0, gt=0)
+    failover_timeout: Duration = Field(180.0, gt=0)
 
 
 class Nginx(Model):
@@ -151,7 +152,7 @@ class HaproxyCheck(Model):
     """HAProxy health check (defaults: HAProxy 2.6 manual, components.md 4.1)."""
 
     kind: Literal["tcp", "http"] = "tcp"
-    inter: Duration = 2.0
+    inter: Duration = Field(2.0, gt=0)
     fall: int = Field(3, ge=1)
     rise: int = Field(2, ge=1)
 
@@ -184,7 +185,7 @@ class Haproxy(Model):
 class DnsCheck(Model):
     """gdnsd service monitor (defaults: gdnsd 3.8, components.md 5.2)."""
 
-    interval: Duration = 10.0
+    interval: Duration = Field(10.0, gt=0)
     timeout: Duration | None = None
     down: int = Field(10, ge=1)
     ok: int = Field(10, ge=1)
@@ -246,6 +247,17 @@ class Topology(Model):
 
         ensure_topology_is_consistent(self)
         return self
+
+    def with_(self, *overrides: str) -> Topology:
+        """Give a copy with ``path=value`` texts applied, as in ``with_("links[0].rtt=200ms")``.
+
+        Raises:
+            topologies.errors.InputError: an override cannot be read or does not fit.
+        """
+        from topologies.document import Document
+
+        written = Document(self.model_dump(mode="json"), self.topology)
+        return written.with_overrides(overrides).validate(type(self))
 
     def services_of(self, *kinds: type[Model]) -> dict[str, Any]:
         """The services whose model is one of ``kinds``, by name, in file order."""
