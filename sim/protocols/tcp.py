@@ -1,0 +1,137 @@
+"""TCP over a wide-area link: how many round trips, and what a blackout costs after it is over.
+
+All durations in seconds, sizes in bytes. Source: components.md 7.2 (Linux defaults, measured there).
+
+Example:
+    >>> connect_time(0.1)
+    0.1
+    >>> rounds(14_600), rounds(100_000)
+    (1, 3)
+    >>> round(resumed_after(sent=0.0, healed=5.0, rto=0.3), 1)     # tries at 0.3, 0.9, 2.1, 4.5, 9.3
+    9.3
+"""
+
+from __future__ import annotations
+
+from math import ceil, inf, log2, sqrt
+
+MSS = 1460
+"""Maximum segment size on Ethernet; 1380 inside a WireGuard tunnel (MTU 1420)."""
+
+INITIAL_WINDOW = 10 * MSS
+"""Initial congestion window (IW10)."""
+
+MIN_RTO = 0.2
+"""Linux TCP_RTO_MIN."""
+
+MAX_RTO = 120.0
+"""Linux TCP_RTO_MAX."""
+
+INITIAL_RTO = 1.0
+"""First SYN retransmission; it then doubles: 1, 3, 7, 15, 31, 63 s after the first SYN."""
+
+SYN_RETRIES = 6
+"""net.ipv4.tcp_syn_retries: connect gives up after about 127 s."""
+
+DATA_RETRIES = 15
+"""net.ipv4.tcp_retries2: an established connection gives up after 13-30 minutes."""
+
+
+def connect_time(rtt: float, tls: float = 0.0) -> float:
+    """Time until the first request byte can be sent: one RTT, plus 2 for TLS 1.2 or 1 for TLS 1.3.
+
+    Args:
+        rtt: round-trip time.
+        tls: TLS version, 0 for none.
+    """
+    return rtt * (1 + (0 if not tls else 1 if tls >= 1.3 else 2))
+
+
+def rounds(size: float, window: float = INITIAL_WINDOW) -> int:
+    """Slow-start rounds to send ``size`` bytes: the window doubles each round trip."""
+    if size <= 0:
+        return 0
+    return ceil(log2(size / window + 1) - 1e-12)
+
+
+def transfer_time(size: float, rtt: float, bandwidth: float = inf, window: float = INITIAL_WINDOW) -> float:
+    """From the first byte sent to the last byte received, without loss.
+
+    Half an RTT of propagation, one RTT for each further slow-start round until the window covers the
+    bandwidth-delay product, and the bytes at ``bandwidth`` (bits per second).
+    """
+    if size <= 0:
+        return 0.0
+    seconds_per_byte = 8.0 / bandwidth
+    waited, sent, flight = 0.0, 0.0, window
+    while sent + flight < size and flight * seconds_per_byte < rtt:
+        # The sender idles from the end of this flight to the first acknowledgement.
+        sent += flight
+        waited += rtt - flight * seconds_per_byte
+        flight *= 2
+    return waited + size * seconds_per_byte + rtt / 2
+
+
+def rto(rtt: float, variation: float = 0.0) -> float:
+    """Retransmission timeout on a link: the smoothed RTT plus max(200 ms, 4 variations).
+
+    Linux bounds the variation term below (tcp_rto_min), not the sum: RTT 100 ms gives 300 ms.
+    """
+    return min(MAX_RTO, rtt + max(MIN_RTO, 4 * variation))
+
+
+def retransmissions(first: float, retries: int) -> list[float]:
+    """Times of the retransmissions after a first try at 0: the timeout doubles up to MAX_RTO."""
+    times, at, wait = [], 0.0, first
+    for _ in range(retries):
+        at += wait
+        times.append(at)
+        wait = min(MAX_RTO, wait * 2)
+    return times
+
+
+def resumed_after(sent: float, healed: float, rto: float, retries: int = DATA_RETRIES) -> float:
+    """When a segment sent at ``sent`` into a dead link leaves again and gets through.
+
+    The first retransmission at or after ``healed``; because of the back-off a blackout of P s holds data up to 2 P.
+
+    Returns:
+        Its time, ``sent`` itself when the link was alive, or inf when the connection gave up before.
+    """
+    if sent >= healed:
+        return sent
+    for offset in retransmissions(rto, retries):
+        if sent + offset >= healed:
+            return sent + offset
+    return inf
+
+
+def connected_after(started: float, healed: float, rtt: float, timeout: float = inf) -> float:
+    """When a connect begun at ``started`` into a link dead until ``healed`` succeeds, or inf.
+
+    SYN retries come 1, 3, 7, 15, 31, 63 s after the start; ``timeout`` is the application's.
+    """
+    at = resumed_after(started, healed, INITIAL_RTO, SYN_RETRIES) + rtt
+    return at if at - started <= timeout else inf
+
+
+def loss_limited_bandwidth(rtt: float, loss: float, mss: int = MSS) -> float:
+    """Bits per second of one Reno connection under random loss (Mathis): 1.22 MSS / (RTT sqrt(p))."""
+    return inf if loss <= 0 else 1.22 * mss * 8 / (rtt * sqrt(loss))
+
+
+def expected_extra_delay(rtt: float, loss: float) -> float:
+    """Mean extra seconds of one short request or reply (a single segment) under random loss.
+
+    No later segment reveals the loss, so each lost copy costs the whole, doubling timeout.
+    """
+    return sum(loss**n * wait for n, wait in enumerate(_waits(rto(rtt)), start=1))
+
+
+def loss_delay(rtt: float, losses: int) -> float:
+    """Extra seconds of a single-segment message whose first ``losses`` copies were lost."""
+    return 0.0 if losses <= 0 else retransmissions(rto(rtt), losses)[-1]
+
+
+def _waits(first: float) -> list[float]:
+    return [min(MAX_RTO, first * 2**n) for n in range(DATA_RETRIES)]
