@@ -1,0 +1,204 @@
+"""Who has which address and how long packets take: a topology turned into the WAN's plain data.
+
+Addresses come from chaos.lab.layout; delays, jitter, losses and rates from the topology's links.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from chaos.errors import LabError
+from chaos.lab.layout import DNS_ADDRESS, DNS_NAMESPACE, MOST_SITES, Layout
+from topologies.model import Link, Topology
+
+DNS = "dns"
+"""The place of the DNS balancer: reached from every site without extra delay."""
+
+PUBLIC_NETWORK = "198.18.0.0/16"
+VPN_NETWORK = "198.19.0.0/16"
+
+
+@dataclass(frozen=True)
+class Station:
+    """A namespace on the WAN.
+
+    Attributes:
+        namespace: its name.
+        place: the site it is at, or `dns`.
+        public: its public address.
+        vpn: its VPN address; None for users and the DNS balancer.
+    """
+
+    namespace: str
+    place: str
+    public: str
+    vpn: str | None = None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One direction between two places on one path (`vpn` or `public`).
+
+    Attributes:
+        delay: one way, seconds.
+        jitter: half width of its uniform variation, seconds.
+        loss: ratio.
+        rate: bits per second; 0 is without limit.
+        via: indices of the links it runs over, in file order of the topology.
+    """
+
+    source: str
+    target: str
+    path: str
+    delay: float
+    jitter: float = 0.0
+    loss: float = 0.0
+    rate: float = 0.0
+    via: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the WAN needs to know.
+
+    Attributes:
+        sites: in file order.
+        links: of the topology.
+        stations: all namespaces.
+        channels: all directions.
+        next_hop: site -> destination site -> the neighbour that VPN packets go to first.
+        seed: of loss and jitter.
+    """
+
+    sites: tuple[str, ...]
+    links: tuple[Link, ...]
+    stations: tuple[Station, ...]
+    channels: tuple[Channel, ...]
+    next_hop: dict[str, dict[str, str]] = field(default_factory=dict)
+    seed: int = 0
+
+    def link_index(self, a: str, b: str) -> int | None:
+        """Index of the link between two sites; None when they have none."""
+        for index, link in enumerate(self.links):
+            if set(link.between) == {a, b}:
+                return index
+        return None
+
+    def route(self, a: str, b: str) -> list[str]:
+        """Sites that VPN packets from ``a`` to ``b`` pass, both ends included."""
+        return _walk(self.next_hop, a, b)
+
+    def data(self) -> dict[str, Any]:
+        """As plain data for the relay."""
+        return {
+            "seed": self.seed,
+            "stations": [vars(station) for station in self.stations],
+            "channels": [{**vars(channel), "via": list(channel.via)} for channel in self.channels],
+            "next_hop": self.next_hop,
+        }
+
+
+def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
+    """Lay the addresses, routes and delays of ``topology`` out.
+
+    Two sites with a link talk over it; others over the shortest route by RTT, whose delays and
+    jitters add up, whose losses combine and whose rate is the narrowest link's. Users sit at their
+    site; the DNS balancer is next to everybody.
+
+    Raises:
+        LabError: more sites than addresses, a site name that belongs to the lab itself, or sites
+            without a route between them.
+    """
+    sites = tuple(topology.sites)
+    layout = Layout(sites, directory)
+    if len(sites) > MOST_SITES:
+        raise LabError(f"the local lab has addresses for {MOST_SITES} sites, the topology has {len(sites)}")
+    taken = {DNS, *(f"{site}-u" for site in sites)} & set(sites)
+    if taken:
+        raise LabError(f"the site name {min(taken)!r} is used by the lab itself: choose another")
+    links = tuple(topology.links)
+    next_hop = _next_hops(sites, links)
+    stations = [
+        *(Station(layout.namespace(s), s, layout.public(s), layout.overlay(s)) for s in sites),
+        *(Station(layout.users_namespace(s), s, layout.users(s)) for s in sites),
+        Station(DNS_NAMESPACE, DNS, DNS_ADDRESS),
+    ]
+    laid = Plan(sites, links, tuple(stations), (), next_hop, seed)
+    channels = [Channel(place, place, "public", 0.0) for place in (*sites, DNS)]
+    for site in sites:
+        channels += [Channel(site, DNS, "public", 0.0), Channel(DNS, site, "public", 0.0)]
+    for a in sites:
+        for b in sites:
+            if a == b:
+                continue
+            direct = laid.link_index(a, b)
+            hops = laid.route(a, b)
+            if direct is None:
+                via = tuple(index for pair in pairwise(hops) if (index := laid.link_index(*pair)) is not None)
+            else:
+                via = (direct,)
+                channels.append(combined(a, b, "vpn", links, via))
+            channels.append(combined(a, b, "public", links, via))
+    return Plan(sites, links, laid.stations, tuple(channels), next_hop, seed)
+
+
+def combined(source: str, target: str, path: str, links: tuple[Link, ...], via: tuple[int, ...]) -> Channel:
+    """The channel that runs over the links ``via``, one after the other."""
+    passed = 1.0
+    for index in via:
+        passed *= 1.0 - links[index].loss
+    return Channel(
+        source,
+        target,
+        path,
+        delay=sum(links[index].rtt for index in via) / 2,
+        jitter=sum(links[index].jitter for index in via),
+        loss=1.0 - passed,
+        rate=min(links[index].bandwidth for index in via),
+        via=via,
+    )
+
+
+def _next_hops(sites: tuple[str, ...], links: tuple[Link, ...]) -> dict[str, dict[str, str]]:
+    """First hop of the shortest route from each site to each other.
+
+    Hop-by-hop forwarding (and WireGuard's allowed addresses) needs routes that are the same in both
+    directions and agree at every hop. Whole numbers with a different power of two for every link
+    make each shortest route the only one, which gives both.
+    """
+    graph: nx.Graph[str] = nx.Graph()
+    graph.add_nodes_from(sites)
+    for index, link in enumerate(links):
+        a, b = link.between
+        graph.add_edge(a, b, weight=(round(link.rtt * 1e9) << len(links)) + (1 << index))
+    hops: dict[str, dict[str, str]] = {}
+    for source in sites:
+        paths = nx.single_source_dijkstra_path(graph, source)
+        missing = [site for site in sites if site not in paths]
+        if missing:
+            raise LabError(f"the topology has no route between {source} and {missing[0]}: add a link")
+        hops[source] = {target: path[1] for target, path in paths.items() if target != source}
+    # A direct link is used even where a detour would be shorter: it is what was built.
+    for link in links:
+        a, b = link.between
+        hops[a][b], hops[b][a] = b, a
+    for a, b in combinations(sites, 2):
+        there, back = _walk(hops, a, b), _walk(hops, b, a)
+        if there != back[::-1]:
+            raise LabError(
+                f"{a} and {b} would use different routes in each direction ({'-'.join(there)} and "
+                f"{'-'.join(back)}), which WireGuard drops: remove the link that is slower than its detour"
+            )
+    return hops
+
+
+def _walk(hops: dict[str, dict[str, str]], source: str, target: str) -> list[str]:
+    path = [source]
+    while path[-1] != target:
+        path.append(hops[path[-1]][target])
+    return path
