@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Installs what is missing, and only that: Debian packages, then a virtual environment from the
+# hash-locked dependencies. Safe to run again; it does nothing when nothing is missing.
+#
+#   scripts/install.sh [--dev]     --dev also installs what only the tests need
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(python3-venv mariadb-server mariadb-client galera-4 rsync redis-server redis-sentinel haproxy nginx-light gdnsd
+          wireguard-tools wireguard-go iproute2 iputils-ping nftables procps)
+lock=requirements.lock
+if [ "${1:-}" = --dev ]; then
+  packages+=(oidc-agent-cli)
+  lock=requirements-dev.lock
+fi
+
+say() { printf '%s\n' "install: $*" >&2; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+
+# Debian starts the services of a package it installs. The lab runs daemons of its own and leaves
+# the system's alone, so a policy (the interface Debian documents for this) refuses the start.
+policy=/usr/sbin/policy-rc.d
+install_packages() {
+  if ! as_root test -e $policy; then
+    trap 'as_root rm -f '$policy EXIT
+    printf '#!/bin/sh\n# Put here by Faultline while it installs packages; safe to delete.\nexit 101\n' |
+      as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+  elif ! { as_root $policy mariadb start >/dev/null 2>&1; [ $? = 101 ]; }; then
+    trap 'as_root mv -f '$policy'.before-faultline '$policy EXIT
+    as_root mv $policy $policy.before-faultline
+    printf '#!/bin/sh\n# Put here by Faultline while it installs packages; the former file is beside it.\nexit 101\n' |
+      as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+  fi
+  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    say "this machine has no apt-get; the lab needs Debian 12 or Ubuntu 24.04 (missing: ${missing[*]})"
+    exit 64
+  fi
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+    say "run as root, or install sudo, to get these Debian packages: ${missing[*]}"
+    exit 64
+  fi
+  say "Debian packages: ${missing[*]}"
+  (install_packages "${missing[@]}")
+fi
+
+# The distribution's Python first: another one on the PATH may be older than 3.11.
+python=
+for candidate in /usr/bin/python3 python3; do
+  if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  say "Python 3.11 or newer is needed (Debian 12, Ubuntu 24.04 or later)"
+  exit 64
+fi
+
+stamp=.venv/.installed
+wanted=$(cat $lock pyproject.toml | sha256sum)
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c 'import faultline' 2>/dev/null; then
+  say "Python packages from $lock (checked against their hashes)"
+  "$python" -m venv .venv
+  .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $lock
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+  printf '%s\n' "$wanted" > $stamp
+fi

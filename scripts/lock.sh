@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Resolves the dependencies to exact versions with their hashes, and no word on where they come from.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+"$(command -v /usr/bin/python3)" -m venv .lock-venv
+trap 'rm -rf .lock-venv' EXIT
+.lock-venv/bin/pip install --quiet pip-tools
+compile() {
+  .lock-venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --resolver=backtracking \
+    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header "$@" pyproject.toml scripts/build.in
+}
+compile --extra lab --output-file requirements.lock
+compile --extra lab --extra dev --output-file requirements-dev.lock
+if grep -nE '://' requirements*.lock; then
+  echo "lock: an address got into a lock file" >&2
+  exit 1
+fi

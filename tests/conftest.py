@@ -1,0 +1,20 @@
+"""What all tests share: lab tests are skipped, with the reason, where no lab can run; never under CI."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from chaos.host.capabilities import missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `lab` where the machine cannot run one, unless CI promises that it can."""
+    lacking = missing()
+    if not lacking or os.environ.get("CI") == "true":
+        return
+    reason = "this machine cannot run a lab: " + "; ".join(str(item) for item in lacking)
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.skip(reason=reason))
