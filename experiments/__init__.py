@@ -1,0 +1,1 @@
+"""What is done to a system, and what is claimed about it: experiments, workloads, faults, metrics."""
