@@ -10,7 +10,7 @@ Example:
     1084
     >>> tunnel = Tunnel()
     >>> action = send(tunnel, now=0.0, jitter=0.0)     # nothing to encrypt with yet
-    >>> action.initiate, action.queued                 # engine sends INITIATION_BYTES, calls timer() at action.retry_at
+    >>> action.initiate, action.queued   # call timer() at action.retry_at
     (True, True)
     >>> handshake_done(tunnel, now=0.03, initiator=True)
     >>> send(tunnel, now=0.04, jitter=0.0).queued

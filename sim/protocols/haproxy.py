@@ -1,0 +1,243 @@
+"""HAProxy: active health checks, choice of a server, and what becomes of a failed connection.
+
+Source: HAProxy 2.6 src/check.c (health counter), src/backend.c (back_handle_st_cer), src/stream.c
+(redispatch), src/lb_fwrr.c, src/lb_fwlc.c, doc/configuration.txt; components.md 4.1 and 4.2. Seconds.
+
+Example:
+    >>> proxy = new_proxy(2, check=Check(inter=2.0, fall=3, rise=2))
+    >>> choose(proxy), choose(proxy), choose(proxy)
+    (0, 1, 0)
+    >>> check_result(proxy, 1, False)                  # the first check after the start decides at once
+    'down'
+    >>> choose(proxy), choose(proxy)
+    (0, 0)
+    >>> retry(Retries(), attempt=0, refused=True, others=0)
+    Retry(status=0, delay=1.0, redispatch=False)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sim.protocols.tables import Floats, Ints
+
+UNAVAILABLE = 503
+GATEWAY_TIMEOUT = 504
+BAD_GATEWAY = 502
+
+TURN_AROUND = 1.0
+"""Longest wait before trying the same server again: min(timeout connect, 1 s)."""
+
+
+class Check(NamedTuple):
+    """Health check settings; `fastinter` and `downinter` are `inter` unless given, `timeout` too."""
+
+    inter: float = 2.0
+    fall: int = 3
+    rise: int = 2
+    fastinter: float | None = None
+    downinter: float | None = None
+    timeout: float | None = None
+
+
+class Proxy(NamedTuple):
+    """One HAProxy's backend: settings and flat tables by server.
+
+    Attributes:
+        health: 0..rise+fall-1; the server is UP from `rise` on.
+        turn: roundrobin's virtual time of each server's next turn.
+        sessions: connections each server serves now.
+    """
+
+    check: Check
+    leastconn: int
+    allbackups: int
+    backup: Ints
+    weight: Ints
+    health: Ints
+    turn: Floats
+    sessions: Ints
+
+
+def new_proxy(
+    servers: int,
+    *,
+    check: Check = Check(),  # noqa: B008 - immutable
+    balance: str = "roundrobin",
+    backup: list[bool] | None = None,
+    weights: list[int] | None = None,
+    allbackups: bool = False,
+) -> Proxy:
+    """A backend just after the start: servers are UP, but one failed check away from DOWN.
+
+    Args:
+        servers: how many.
+        check: health check settings.
+        balance: `roundrobin` or `leastconn`.
+        backup: servers used only when no other is up.
+        weights: all 1 by default.
+        allbackups: `option allbackups`; otherwise only the first live backup is used.
+    """
+    return Proxy(
+        check,
+        1 if balance == "leastconn" else 0,
+        1 if allbackups else 0,
+        [int(flag) for flag in backup] if backup is not None else [0] * servers,
+        list(weights) if weights is not None else [1] * servers,
+        [check.rise] * servers,
+        [0.0] * servers,
+        [0] * servers,
+    )
+
+
+def is_up(proxy: Proxy, server: int) -> bool:
+    """Whether ``server`` takes traffic."""
+    return proxy.health[server] >= proxy.check.rise
+
+
+def check_result(proxy: Proxy, server: int, ok: bool) -> str:
+    """Enter a check's result. Returns `up` or `down` when the server changed state, else an empty string."""
+    rise, full = proxy.check.rise, proxy.check.rise + proxy.check.fall - 1
+    before = proxy.health[server]
+    if not ok:
+        proxy.health[server] = before - 1 if before > rise else 0
+        return "down" if before >= rise and proxy.health[server] < rise else ""
+    if before < full:
+        proxy.health[server] = before + 1 if before + 1 < rise else full
+    if before < rise <= proxy.health[server]:
+        _catch_up(proxy, server)
+        return "up"
+    return ""
+
+
+def next_check(proxy: Proxy, server: int) -> float:
+    """Seconds from a check's result to the next check: `inter`, or `fastinter` in between, `downinter` when down."""
+    check, health = proxy.check, proxy.health[server]
+    if health == check.rise + check.fall - 1:
+        return check.inter
+    other = check.downinter if health == 0 else check.fastinter
+    return check.inter if other is None else other
+
+
+def check_timeout(proxy: Proxy) -> float:
+    """Seconds after which a check without an answer has failed (the whole check must fit in `inter`)."""
+    return proxy.check.inter if proxy.check.timeout is None else proxy.check.timeout
+
+
+def usable(proxy: Proxy) -> list[int]:
+    """Servers that may be chosen now: the active ones that are up, else the first live backup (or all of them)."""
+    active = [s for s in range(len(proxy.health)) if not proxy.backup[s] and is_up(proxy, s)]
+    if active:
+        return active
+    backups = [s for s in range(len(proxy.health)) if proxy.backup[s] and is_up(proxy, s)]
+    return backups if proxy.allbackups else backups[:1]
+
+
+def choose(proxy: Proxy, avoid: int = -1) -> int:
+    """The server for a request, or -1 when none is up (503 at once).
+
+    Args:
+        proxy: the state; the server's turn is used up.
+        avoid: a server that just failed this request; taken only if there is no other.
+    """
+    best = -1
+    for server in usable(proxy):
+        if server == avoid:
+            continue
+        if best < 0 or _before(proxy, server, best):
+            best = server
+    if best < 0 and avoid >= 0 and avoid in usable(proxy):
+        best = avoid
+    if best >= 0:
+        proxy.turn[best] += 1.0 / proxy.weight[best]
+    return best
+
+
+def opened(proxy: Proxy, server: int) -> None:
+    """A request is being served by ``server`` (leastconn counts it)."""
+    proxy.sessions[server] += 1
+
+
+def closed(proxy: Proxy, server: int) -> None:
+    """That request is over."""
+    proxy.sessions[server] -= 1
+
+
+class Retries(NamedTuple):
+    """Connection settings of a backend.
+
+    Attributes:
+        connect: `timeout connect` (Debian's haproxy.cfg: 5 s).
+        retries: `retries` (3).
+        redispatch: `option redispatch` (off).
+        roundrobin: whether the algorithm is roundrobin, which redispatches at the first failure.
+    """
+
+    connect: float = 5.0
+    retries: int = 3
+    redispatch: bool = False
+    roundrobin: bool = True
+
+
+class Retry(NamedTuple):
+    """What follows a failed connection attempt.
+
+    Attributes:
+        status: HTTP status to answer, 0 to try again.
+        delay: seconds to wait first.
+        redispatch: choose a server anew (``choose(proxy, avoid=failed)``); else the same one.
+    """
+
+    status: int
+    delay: float
+    redispatch: bool
+
+
+def retry(settings: Retries, attempt: int, refused: bool, others: int, still_up: bool = True) -> Retry:
+    """Decide after a connection attempt failed (nothing was sent; a request once sent is never retried).
+
+    Args:
+        settings: the backend's.
+        attempt: 0 for the first.
+        refused: refused or reset (then the same server is given a second to recover) rather than timed out.
+        others: active servers up besides this one.
+        still_up: whether the server is still up.
+    """
+    count = attempt + 1
+    if count > settings.retries:
+        return Retry(UNAVAILABLE, 0.0, False)
+    if settings.redispatch and (
+        not still_up or count == settings.retries or (settings.roundrobin and others > 0)
+    ):
+        return Retry(0, 0.0, True)
+    return Retry(0, min(settings.connect, TURN_AROUND) if refused else 0.0, False)
+
+
+def status_of(failure: str) -> int:
+    """HTTP status of a failure after the connection was made.
+
+    Args:
+        failure: `timeout` (no answer within `timeout server`: 504), `closed` (bad answer or closed before it: 502)
+            or `queue` (waited `timeout queue` for a connection slot: 503).
+
+    Raises:
+        KeyError: unknown failure.
+    """
+    return {"timeout": GATEWAY_TIMEOUT, "closed": BAD_GATEWAY, "queue": UNAVAILABLE}[failure]
+
+
+def _before(proxy: Proxy, server: int, other: int) -> bool:
+    """Whether ``server`` is to be preferred to ``other``: fewer sessions per weight, then the earlier turn."""
+    if proxy.leastconn:
+        mine = proxy.sessions[server] * proxy.weight[other]
+        theirs = proxy.sessions[other] * proxy.weight[server]
+        if mine != theirs:
+            return mine < theirs
+    return proxy.turn[server] < proxy.turn[other]
+
+
+def _catch_up(proxy: Proxy, server: int) -> None:
+    """A server that comes back joins at the present turn: it must not get all traffic until it has caught up."""
+    turns = [proxy.turn[s] for s in range(len(proxy.health)) if s != server and is_up(proxy, s)]
+    if turns:
+        proxy.turn[server] = max(proxy.turn[server], min(turns))
