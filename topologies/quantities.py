@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal, localcontext
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
-_NUMBER = r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
+_NUMBER = r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?)"
 
 DURATION_UNITS: Mapping[str, float] = {
     "ns": 1e-9,
@@ -56,19 +57,60 @@ def parse(text: str, units: Mapping[str, float], example: str) -> float:
         raise ValueError(
             f"cannot read {text!r}: write a number with one of {', '.join(units)}, as in {example}"
         )
-    value = float(match["number"]) * units[match["unit"]]
+    with localcontext(prec=60):  # in decimal, so that 0.1% is exactly the float 0.001
+        value = float(Decimal(match["number"]) * Decimal(repr(units[match["unit"]])))
     if not math.isfinite(value):
         raise ValueError(f"cannot read {text!r}: the number is too large")
-    return value
+    return value + 0.0  # never minus zero
+
+
+_SECOND_NAMES = frozenset({"µs", "m", "/m"})
+"""Units that are read but not written, having another name."""
+
+
+def _candidates(value: float, units: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Units to write ``value`` in: those not larger than it, the largest first, else the smallest."""
+    named = sorted(((size, name) for name, size in units.items() if name not in _SECOND_NAMES), reverse=True)
+    fitting = [(name, size) for size, name in named if abs(value) >= size]
+    if value == 0:
+        fitting = [(name, size) for size, name in named if size == 1.0]
+    yield from fitting or [(named[-1][1], named[-1][0])]
+
+
+def _reads_back(text: str, value: float, units: Mapping[str, float]) -> bool:
+    return parse(text, units, "") == value
+
+
+def _in_unit(value: float, size: float) -> Decimal:
+    with localcontext(prec=60):
+        return Decimal(repr(value)) / Decimal(repr(size))
 
 
 def spell(value: float, units: Mapping[str, float]) -> str:
-    """Write ``value`` with the largest unit that keeps the number at or above one."""
-    unit, factor = min(units.items(), key=lambda item: item[1])
-    for name, size in sorted(units.items(), key=lambda item: item[1]):
-        if abs(value) >= size and name not in {"µs", "min", "/m"}:
-            unit, factor = name, size
-    return f"{value / factor:.6g}{unit}"
+    """Write ``value`` for people, with six digits.
+
+    The unit is the largest in which six digits lose nothing (``100s``, not ``1.66667m``), else the
+    largest that keeps the number at or above one. What is not finite has no unit.
+    """
+    if not math.isfinite(value):
+        return f"{value:g}"
+    numbers = [(_in_unit(value, size), unit) for unit, size in _candidates(value, units)]
+    texts = [f"{float(n):.6g}{unit}" if abs(n) < 1e300 else f"{n:.5e}{unit}" for n, unit in numbers]
+    return next((text for text in texts if _reads_back(text, value, units)), texts[0])
+
+
+def write(value: float, units: Mapping[str, float]) -> str:
+    """Write ``value`` for a file: what `parse` reads back as the very same float.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} cannot be written as a quantity")
+    texts = [spell(value, units)]
+    texts += [f"{_in_unit(value, size)}{unit}" for unit, size in _candidates(value, units)]
+    exact = [text for text in texts if _reads_back(text, value, units)]
+    return next((text for text in exact if len(text) < 24), exact[-1])
 
 
 def _reader(units: Mapping[str, float], example: str) -> Callable[[Any, ValidationInfo], float]:
@@ -98,12 +140,20 @@ def _at_most_one(value: float) -> float:
     return value
 
 
-def _schema(example: str, meaning: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": ["string", "number"], "examples": [example], "description": meaning})
+def _schema(units: Mapping[str, float], example: str, meaning: str) -> WithJsonSchema:
+    """What a file may hold: a text with a unit, or a bare zero."""
+    names = "|".join(re.escape(name) for name in units)
+    pattern = rf"^\s*\+?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*({names})\s*$"
+    return WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": pattern, "examples": [example]}, {"const": 0}],
+            "description": f"{meaning}: {', '.join(units)}",
+        }
+    )
 
 
 def _spelled(units: Mapping[str, float]) -> PlainSerializer:
-    return PlainSerializer(lambda value: spell(value, units), return_type=str, when_used="json")
+    return PlainSerializer(lambda value: write(value, units), return_type=str, when_used="json")
 
 
 Duration = Annotated[
@@ -111,7 +161,7 @@ Duration = Annotated[
     BeforeValidator(_reader(DURATION_UNITS, "30ms")),
     AfterValidator(_not_negative),
     _spelled(DURATION_UNITS),
-    _schema("30ms", "a time with its unit: ns, us, ms, s, min, h, d"),
+    _schema(DURATION_UNITS, "30ms", "a time with its unit"),
 ]
 """Seconds."""
 
@@ -120,7 +170,7 @@ Bandwidth = Annotated[
     BeforeValidator(_reader(BANDWIDTH_UNITS, "250Mbit")),
     AfterValidator(_not_negative),
     _spelled(BANDWIDTH_UNITS),
-    _schema("1Gbit", "bits per second with its unit: bit, kbit, Mbit, Gbit"),
+    _schema(BANDWIDTH_UNITS, "1Gbit", "bits per second with its unit"),
 ]
 """Bits per second."""
 
@@ -129,7 +179,7 @@ Size = Annotated[
     BeforeValidator(_reader(SIZE_UNITS, "30GiB")),
     AfterValidator(_not_negative),
     _spelled(SIZE_UNITS),
-    _schema("30GiB", "bytes with its unit: kB, MB, GB, KiB, MiB, GiB"),
+    _schema(SIZE_UNITS, "30GiB", "bytes with its unit"),
 ]
 """Bytes."""
 
@@ -139,7 +189,7 @@ Ratio = Annotated[
     AfterValidator(_not_negative),
     AfterValidator(_at_most_one),
     _spelled(RATIO_UNITS),
-    _schema("0.1%", "a share, written in percent"),
+    _schema(RATIO_UNITS, "0.1%", "a share, written in percent"),
 ]
 """A ratio between 0 and 1."""
 
@@ -148,6 +198,6 @@ Rate = Annotated[
     BeforeValidator(_reader(RATE_UNITS, "10/s")),
     AfterValidator(_not_negative),
     _spelled({"/s": 1.0}),
-    _schema("10/s", "events per time: /s, /min, /h, /d"),
+    _schema(RATE_UNITS, "10/s", "events per time"),
 ]
 """Events per second."""
