@@ -81,12 +81,14 @@ class Measured:
     Attributes:
         value: None when there was nothing to measure.
         samples: how many observations it rests on.
-        resolution: half width of what the instrument cannot resolve, in the metric's unit.
+        resolution: what the instrument cannot resolve, in the metric's unit.
+        censored: the true value is at least `value`: the run ended first.
     """
 
     value: float | None
     samples: int
     resolution: float = 0.0
+    censored: bool = False
 
 
 _SAMPLES = {
@@ -98,6 +100,7 @@ _SAMPLES = {
     "success_ratio": 50,
     "error_ratio": 50,
     "stale_reads": 50,
+    "availability": 20,
     "recovery_time": 20,
     "unavailability": 20,
 }
@@ -106,6 +109,7 @@ _NARROW_ENOUGH = {
     "success_ratio": 0.1,
     "error_ratio": 0.1,
     "stale_reads": 0.1,
+    "availability": 0.1,
     "throughput": 2.0,
     "lost_commits": 2.0,
     "in_doubt_commits": 5.0,
@@ -114,6 +118,36 @@ _NARROW_LATENCY = 0.005
 _NARROW_TIME = 2.0
 WIDE = 2.0
 """An interval wider than this many times its point (beyond ±100 %) forbids too little."""
+
+
+HEADLINES = {
+    # The windows a metric is a headline in; `parts` are before, fault and after (or the whole run
+    # when nothing was injected), which say more than the whole they make up.
+    "throughput": "parts",
+    "latency_p50": "parts",
+    "latency_p95": "parts",
+    "success_ratio": "parts",
+    "stale_reads": "whole",
+    "availability": "whole",
+    "recovery_time": "whole",
+    "write_stall": "whole",
+    "lost_commits": "whole",
+    "time_to": "whole",
+}
+
+
+def is_headline(key: str, faulted: bool = True) -> bool:
+    """Whether the metric ``key`` says something about the service as a whole (docs/decisions/0003).
+
+    Args:
+        key: the metric's key.
+        faulted: something was injected during the run.
+    """
+    windows = HEADLINES.get(metric_name(key))
+    if windows is None or any(f"{part}=" in key for part in ("site", "request", "kind")):
+        return False
+    window = key.rpartition("@")[2]
+    return (window == "whole") != (windows == "parts" and faulted)
 
 
 def metric_name(key: str) -> str:
@@ -148,6 +182,8 @@ def judge_metric(key: str, interval: Interval, measured: Measured) -> Judgement:
             Verdict.INCONCLUSIVE, f"only {measured.samples} samples, {samples_needed(key)} are needed"
         )
     if measured.value < interval.low - measured.resolution:
+        if measured.censored:
+            return Judgement(Verdict.INCONCLUSIVE, "the run ended before it could be told")
         return Judgement(Verdict.DEVIATED, "below the interval")
     if measured.value > interval.high + measured.resolution:
         return Judgement(Verdict.DEVIATED, "above the interval")
@@ -168,11 +204,17 @@ def chance_of_so_few(inside: int, scored: int, level: float = LEVEL) -> float:
     )
 
 
+def is_certain(interval: Interval) -> bool:
+    """Whether the prediction left no room at all, as in `no commit will be lost`."""
+    return interval.low == interval.high
+
+
 def judge_prediction(verdicts: Sequence[Verdict]) -> Judgement:
     """The prediction as a whole, from the verdicts on its headline metrics (rule 3).
 
     Among many 90 % intervals some must miss, so single misses do not make it wrong; it deviated when so
-    few contained their value that true 90 % intervals would do so with probability below 5 %.
+    few contained their value that true 90 % intervals would do so with probability below 5 %. Certainties
+    that held (`is_certain`) are not to be passed in: they would pad the count.
     """
     inside = sum(verdict is Verdict.HELD for verdict in verdicts)
     scored = sum(verdict is not Verdict.INCONCLUSIVE for verdict in verdicts)

@@ -1,0 +1,102 @@
+"""Numbers and metrics in words, the same in terminal, report and pull-request comment."""
+
+from __future__ import annotations
+
+from experiments.catalogue import CATALOGUE, MetricKey
+from faultline.verdict import metric_name
+
+DASH = "–"
+
+
+def unit_of(key: str) -> str:
+    """The unit of the metric ``key``: `s`, `ratio`, `/s`, `count`."""
+    metric = CATALOGUE.get(metric_name(key))
+    return metric.unit if metric else ""
+
+
+def show(value: float | None, unit: str) -> str:
+    """A value with three significant digits and its unit.
+
+    >>> show(0.0421, "s"), show(7.25, "s"), show(0.9932, "ratio"), show(41.26, "/s"), show(None, "s")
+    ('42.1 ms', '7.25 s', '99.3 %', '41.3 /s', '–')
+    """
+    if value is None:
+        return DASH
+    if unit == "s":
+        return f"{_digits(value * 1e3)} ms" if 0 < abs(value) < 1 else f"{_digits(value)} s"
+    if unit == "ratio":
+        percent = value * 100
+        # 99.96 % must not be rounded to a perfect 100 %.
+        return f"{percent:.2f} %" if 99 < percent < 100 or 0 < percent < 1 else f"{_digits(percent)} %"
+    if unit == "/s":
+        return f"{_digits(value)} /s"
+    return _digits(value)
+
+
+def show_interval(low: float | None, point: float | None, high: float | None, unit: str) -> str:
+    """A prediction: point and interval.
+
+    >>> show_interval(0.9, 1.0, 1.2, "s")
+    '1 s [0.9 – 1.2 s]'
+    """
+    if low is None or high is None:
+        return "does not occur"
+    left, right = show(low, unit), show(high, unit)
+    number, _, suffix = left.partition(" ")
+    if suffix and right.endswith(f" {suffix}"):
+        left = number
+    return f"{show(point, unit)} [{left} – {right}]"
+
+
+def _digits(value: float) -> str:
+    if value == 0:
+        return "0"
+    text = f"{value:.3g}"
+    return f"{float(text):.0f}" if "e" in text and abs(value) >= 1 else text
+
+
+def title(key: str) -> str:
+    """A metric key in words: `p95 latency, fault window, at ral`."""
+    try:
+        parsed = MetricKey.parse(key)
+    except ValueError:
+        return key
+    names = {"time_to": "time to", "success_ratio": "success ratio", "error_ratio": "error ratio"}
+    name = names.get(parsed.name, parsed.name.replace("_", " "))
+    if name.startswith("latency "):
+        name = f"{name.removeprefix('latency ')} latency"
+    if parsed.event:
+        name = f"{name} {parsed.event}"
+    if parsed.kind:
+        name = f"{name}, {parsed.kind}"
+    return name
+
+
+def where(key: str) -> str:
+    """The scope and window of a metric key in words."""
+    try:
+        parsed = MetricKey.parse(key)
+    except ValueError:
+        return ""
+    parts = []
+    if parsed.request:
+        parts.append(parsed.request)
+    elif parsed.flow and parsed.metric.population == "probe":
+        parts.append(f"{parsed.flow} probe")
+    if parsed.site:
+        parts.append(f"at {parsed.site}")
+    return ", ".join(parts)
+
+
+WINDOW_WORDS = {
+    "whole": "whole run",
+    "before": "before the fault",
+    "fault": "during the fault",
+    "after": "after the fault",
+}
+
+
+def window(key: str) -> str:
+    """The window of a metric key in words."""
+    name = key.rpartition("@")[2]
+    return WINDOW_WORDS.get(name, name)
