@@ -69,7 +69,7 @@ class Layout:
         if wide:
             raise LabError(
                 f"the local lab has one node per site, but {', '.join(wide)} "
-                f"{'has' if len(wide) == 1 else 'have'} more: set `nodes: 1` for it in the topology's `lab:` overlay"
+                f"{'has' if len(wide) == 1 else 'have'} more: set `nodes: 1` in the topology's `lab:` overlay"
             )
         if len(topology.sites) > MOST_SITES:
             raise LabError(

@@ -17,9 +17,9 @@ USER = "mysql"
 
 DATABASE = "iam"
 IAM_USER = "iam"
-IAM_PASSWORD = "iam"  # noqa: S105 - reachable from the lab's own namespaces only
+IAM_PASSWORD = "iam"
 REPLICATION_USER = "repl"
-REPLICATION_PASSWORD = "repl"  # noqa: S105 - as above
+REPLICATION_PASSWORD = "repl"
 
 INNODB_LOG_SIZE = "32M"
 """Also used when the data template is made: a different size would make each member resize its log."""

@@ -91,7 +91,8 @@ def condition_of(status: Mapping[str, str], followed: Mapping[str, object], prim
     behind = followed.get("Seconds_Behind_Master")
     return Condition(
         "up",
-        f"replica, IO {followed.get('Slave_IO_Running', 'No')}, SQL {followed.get('Slave_SQL_Running', 'No')}, "
+        f"replica, IO {followed.get('Slave_IO_Running', 'No')}, "
+        f"SQL {followed.get('Slave_SQL_Running', 'No')}, "
         f"{'?' if behind is None else behind} s behind",
     )
 
