@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.protocols.tables import Ints
+from sim.protocols.tables import Floats, Ints
 
 USER, COMPLETION, GAP, KEEPALIVE = 0, 1, 2, 3
 """Kinds of message: write set(s), empty slots, acknowledgement alone, empty slot sent by a timer."""
@@ -37,6 +37,19 @@ HEADER_BYTES = 64
 
 MTU = 32_636
 """Largest aggregate in bytes: 1 << 15 less the transport's headers (gmcast.hpp `mtu`)."""
+
+AGGREGATE_BYTES = 4
+"""Header of each message inside an aggregate."""
+
+MAX_RANGE = 0xFF
+"""Most slots one message can fill after its first (8-bit `seq_range`)."""
+
+FEEDBACK_BYTES = 1 << 17
+"""After this many bytes the others are made to answer though more follows (request_user_msg_feedback)."""
+
+SLOTS = 1 << 12
+PAYLOADS = 1 << 13
+"""Length of the rings of slots and payloads of a member; nothing in them is older than the slowest delivery."""
 
 MAX_OUTBOUND_BYTES = 1 << 20
 """Output queue limit in bytes; beyond it a submit is refused and tried again after 1 ms (out_queue)."""
@@ -93,30 +106,56 @@ class Step(NamedTuple):
 
 
 class EvsState(NamedTuple):
-    """All members' state of one view.
+    """All members' state of one view, in flat tables.
 
-    ``held``, ``known_aru`` are matrices ``[member * n + other]``; the slot tables are rings.
+    ``held`` and ``known_aru`` are matrices ``[member * n + other]``: the last slot of ``other`` that
+    ``member`` holds, and the last ARU it has heard from it. ``slot_first``, ``slot_count``
+    (``[origin * SLOTS + seq % SLOTS]``) say which of the origin's payloads a slot carries; ``payload``
+    and ``size`` (``[origin * PAYLOADS + count % PAYLOADS]``) hold them in the order submitted.
+
+    Attributes:
+        n: members known to the caller.
+        members: those in the view, ascending.
+        windows: user_send_window, send_window, and 1 for aggregation.
+        held: see above.
+        known_aru: see above.
+        last_sent: by member, last slot it used.
+        delivered: by member, last seq whose slots it delivered.
+        sent: by member, how many payloads it put into slots.
+        submitted: by member, how many payloads it was given.
+        queued_bytes: by member, bytes submitted and not sent.
+        unanswered_bytes: by member, bytes sent with ``more`` set in a row.
+        slot_first: see above.
+        slot_count: see above.
+        payload: see above.
+        size: see above.
+        causal_at: by member and ring place, seq that a causal read waits for.
+        causal_ticket: the same, its ticket.
+        causal_head: by member, causal reads answered so far.
+        causal_tail: by member, causal reads queued so far.
+        causal_sent: by member, when it last sent a causal keepalive.
     """
 
     n: int
     members: Ints
-    user_send_window: int
-    send_window: int
-    aggregate: int
+    windows: Ints
     held: Ints
     known_aru: Ints
     last_sent: Ints
     delivered: Ints
-    queue_head: Ints
-    queue_tail: Ints
-    queue_bytes: Ints
-    payloads: list[Ints]
-    sizes: list[Ints]
-    slot_first: list[Ints]
-    slot_count: list[Ints]
-    causal_seq: list[Ints]
-    causal_ticket: list[Ints]
-    last_causal: list[float]
+    sent: Ints
+    submitted: Ints
+    queued_bytes: Ints
+    unanswered_bytes: Ints
+    slot_first: Ints
+    slot_count: Ints
+    payload: Ints
+    size: Ints
+    causal_at: Ints
+    causal_ticket: Ints
+    causal_head: Ints
+    causal_tail: Ints
+    causal_sent: Floats
 
 
 def new_view(
@@ -136,20 +175,83 @@ def new_view(
         send_window: `evs.send_window` (4), the same for messages that waited in the queue.
         aggregate: `evs.use_aggregate` (on).
     """
-    raise NotImplementedError
+    return EvsState(
+        n=n,
+        members=sorted(members) if members is not None else list(range(n)),
+        windows=[user_send_window, send_window, int(aggregate)],
+        held=[-1] * (n * n),
+        known_aru=[-1] * (n * n),
+        last_sent=[-1] * n,
+        delivered=[-1] * n,
+        sent=[0] * n,
+        submitted=[0] * n,
+        queued_bytes=[0] * n,
+        unanswered_bytes=[0] * n,
+        slot_first=[0] * (n * SLOTS),
+        slot_count=[0] * (n * SLOTS),
+        payload=[0] * (n * PAYLOADS),
+        size=[0] * (n * PAYLOADS),
+        causal_at=[0] * (n * PAYLOADS),
+        causal_ticket=[0] * (n * PAYLOADS),
+        causal_head=[0] * n,
+        causal_tail=[0] * n,
+        causal_sent=[-1e18] * n,
+    )
 
 
 def submit(state: EvsState, member: int, payload: int, size: int) -> Step:
     """The application at ``member`` broadcasts ``payload`` (O_SAFE) of ``size`` bytes.
 
-    Sent at once when the queue is empty and the user window is open, else queued.
+    Sent at once when the queue is empty and the user window is open, else queued. Refused
+    (``accepted`` False) when MAX_OUTBOUND_BYTES are queued.
     """
-    raise NotImplementedError
+    step = Step([], [], [], True)
+    if state.queued_bytes[member] >= MAX_OUTBOUND_BYTES or not _has_room(state, member):
+        return step._replace(accepted=False)
+    was_empty = state.sent[member] == state.submitted[member]
+    place = member * PAYLOADS + state.submitted[member] % PAYLOADS
+    state.payload[place] = payload
+    state.size[place] = size
+    state.submitted[member] += 1
+    state.queued_bytes[member] += size
+    if was_empty:
+        _send_queued(state, member, state.windows[0], step)
+        _deliver(state, member, step)
+    return step
 
 
 def receive(state: EvsState, member: int, message: Message) -> Step:
-    """``member`` gets ``message`` of another member of the view."""
-    raise NotImplementedError
+    """``member`` gets ``message`` of another member of the view.
+
+    Raises:
+        ValueError: a message of this sender before it was not given to this member.
+    """
+    step = Step([], [], [], True)
+    n, sender = state.n, message.sender
+    before = aru(state, member)
+    if message.kind != GAP:
+        expected = state.held[member * n + sender] + 1
+        if message.seq > expected:
+            raise ValueError(f"member {member} got slot {message.seq} of {sender}, expected {expected}")
+        state.held[member * n + sender] = max(message.last, expected - 1)
+    state.known_aru[member * n + sender] = max(message.aru, state.known_aru[member * n + sender])
+    now = aru(state, member)
+    state.known_aru[member * n + member] = now
+
+    idle = state.sent[member] == state.submitted[member]
+    behind = state.last_sent[member] < _highest_seen(state, member)
+    if idle:
+        if behind and not message.more:
+            _complete(state, member, step)
+        elif message.kind != GAP and now != before:
+            _gap(state, member, step)
+            # The real member handles its own gap message, which completes its slots (handle_gap).
+            if behind:
+                _complete(state, member, step)
+    else:
+        _drain(state, member, message.kind != GAP, step)
+    _deliver(state, member, step)
+    return step
 
 
 def keepalive(state: EvsState, member: int) -> Step:
@@ -157,7 +259,11 @@ def keepalive(state: EvsState, member: int) -> Step:
 
     It fires whether or not there was traffic (handle_retrans_timer), and ignores the windows.
     """
-    raise NotImplementedError
+    step = Step([], [], [], True)
+    if _has_room(state, member):
+        _fill(state, member, 0, -1, KEEPALIVE, -1, step)
+        _deliver(state, member, step)
+    return step
 
 
 def causal_read(state: EvsState, member: int, ticket: int, now: float, period: float = 1.0) -> Step:
@@ -167,26 +273,86 @@ def causal_read(state: EvsState, member: int, ticket: int, now: float, period: f
     ``period`` (`evs.causal_keepalive_period`, 1 s) ago; see components.md 1.8. The caller still
     has to wait until it has applied everything delivered so far.
     """
-    raise NotImplementedError
+    step = Step([], [], [], True)
+    recent = state.causal_sent[member] + period > now
+    waiting = state.causal_tail[member] > state.causal_head[member]
+    if not waiting and recent and state.last_sent[member] == safe(state, member):
+        step.causal.append(ticket)
+        return step
+    at = aru(state, member)
+    if not recent:
+        _fill(state, member, 0, -1, KEEPALIVE, -1, step)
+        state.causal_sent[member] = now
+        at = state.last_sent[member]
+    place = member * PAYLOADS + state.causal_tail[member] % PAYLOADS
+    state.causal_at[place] = at
+    state.causal_ticket[place] = ticket
+    state.causal_tail[member] += 1
+    _deliver(state, member, step)
+    return step
 
 
 def flush(state: EvsState, member: int) -> Step:
     """Send everything queued, whatever the windows: what a member does when it enters GATHER."""
-    raise NotImplementedError
+    step = Step([], [], [], True)
+    while state.sent[member] < state.submitted[member]:
+        _send_queued(state, member, -1, step)
+    _deliver(state, member, step)
+    return step
+
+
+def aru(state: EvsState, member: int) -> int:
+    """All-received-up-to: the highest seq for which ``member`` holds the slots of all members."""
+    row = member * state.n
+    lowest = state.held[row + state.members[0]]
+    for other in state.members:
+        if state.held[row + other] < lowest:
+            lowest = state.held[row + other]
+    return lowest
+
+
+def safe(state: EvsState, member: int) -> int:
+    """The highest seq that ``member`` knows all members to hold from everyone."""
+    row = member * state.n
+    lowest = state.known_aru[row + state.members[0]]
+    for other in state.members:
+        if state.known_aru[row + other] < lowest:
+            lowest = state.known_aru[row + other]
+    return lowest
 
 
 def transitional(state: EvsState, survivors: list[int]) -> dict[int, list[Delivery]]:
     """What each survivor still delivers when the view ends, before the next view is installed.
 
-    Survivors exchange what one of them holds, so a message is delivered (and its transaction
-    commits in a primary component) iff it had arrived at one survivor: the in-doubt rule of components.md 1.6.
+    Survivors exchange what any of them holds (message recovery in GATHER), so a message is delivered, and its
+    transaction commits if the new view is primary, iff it had arrived at one survivor: the in-doubt
+    rule of components.md 1.6. Call :func:`flush` for the survivors first.
     """
-    raise NotImplementedError
+    reached = [-1] * state.n
+    for origin in state.members:
+        for member in survivors:
+            reached[origin] = max(reached[origin], state.held[member * state.n + origin])
+    deliveries: dict[int, list[Delivery]] = {}
+    for member in survivors:
+        rest: list[Delivery] = []
+        for seq in range(state.delivered[member] + 1, max(reached) + 1):
+            for origin in state.members:
+                if seq <= reached[origin]:
+                    _append_slot(state, member, seq, origin, rest)
+        deliveries[member] = rest
+    return deliveries
 
 
 def in_flight(state: EvsState, survivors: list[int]) -> list[int]:
-    """Payloads submitted in this view that no survivor holds: they are lost when the view ends."""
-    raise NotImplementedError
+    """Payloads submitted in this view that no survivor holds: lost for the survivors when the view ends."""
+    lost: list[int] = []
+    for origin in state.members:
+        if origin in survivors:
+            continue
+        reached = max((state.held[member * state.n + origin] for member in survivors), default=-1)
+        for count in range(_first_needed(state, origin, reached + 1), state.submitted[origin]):
+            lost.append(state.payload[origin * PAYLOADS + count % PAYLOADS])
+    return lost
 
 
 def order_time(delay: list[list[float]], origin: int, member: int) -> float:
@@ -195,4 +361,142 @@ def order_time(delay: list[list[float]], origin: int, member: int) -> float:
     ``t(A, i) = max_k { max_j [d(A,j) + d(j,k)] + d(k,i) }`` over one-way delays ``delay[a][b]``
     (components.md 1.2). For two members the origin needs one RTT, for three and more 1.5 RTT.
     """
-    raise NotImplementedError
+    n = len(delay)
+    return max(max(delay[origin][j] + delay[j][k] for j in range(n)) + delay[k][member] for k in range(n))
+
+
+def _highest_seen(state: EvsState, member: int) -> int:
+    """Highest slot ``member`` holds from anybody."""
+    row = member * state.n
+    highest = -1
+    for other in state.members:
+        if state.held[row + other] > highest:
+            highest = state.held[row + other]
+    return highest
+
+
+def _fill(state: EvsState, member: int, take: int, window: int, kind: int, up_to: int, step: Step) -> bool:
+    """Fill the member's next slot(s) with ``take`` payloads and broadcast; False when the window is closed.
+
+    Args:
+        state: the view.
+        member: the sender.
+        take: payloads from its queue that go into the first slot.
+        window: slots allowed ahead of the safe one, -1 for no limit.
+        kind: USER, COMPLETION or KEEPALIVE.
+        up_to: last slot to fill, -1 for as many as can be filled without another message.
+        step: where the message goes.
+    """
+    seq = state.last_sent[member] + 1
+    limit = safe(state, member) + window
+    if window >= 0 and seq > limit:
+        return False
+    first = state.sent[member]
+    size = 0
+    for count in range(first, first + take):
+        size += state.size[member * PAYLOADS + count % PAYLOADS]
+    if take > 1:
+        size += take * AGGREGATE_BYTES
+
+    last = min(up_to, seq + MAX_RANGE) if up_to >= 0 else seq
+    more = 1
+    if state.submitted[member] - first <= take or up_to >= 0:
+        more = 0
+    elif window >= 0 and (last + 1 > limit or state.unanswered_bytes[member] + size >= FEEDBACK_BYTES):
+        more = 0
+    state.unanswered_bytes[member] = state.unanswered_bytes[member] + size if more else 0
+    if not more and up_to < 0:
+        # Nothing follows at once: let the message also stand for the later slots others have used.
+        last = max(last, min(_highest_seen(state, member), seq + MAX_RANGE))
+
+    for slot in range(seq, last + 1):
+        state.slot_first[member * SLOTS + slot % SLOTS] = first + take
+        state.slot_count[member * SLOTS + slot % SLOTS] = 0
+    state.slot_first[member * SLOTS + seq % SLOTS] = first
+    state.slot_count[member * SLOTS + seq % SLOTS] = take
+    state.sent[member] = first + take
+    for count in range(first, first + take):
+        state.queued_bytes[member] -= state.size[member * PAYLOADS + count % PAYLOADS]
+    state.last_sent[member] = last
+    state.held[member * state.n + member] = last
+    acknowledged = aru(state, member)
+    state.known_aru[member * state.n + member] = acknowledged
+    step.sends.append(Message(kind, member, seq, last, acknowledged, more, HEADER_BYTES + size))
+    return True
+
+
+def _send_queued(state: EvsState, member: int, window: int, step: Step) -> bool:
+    """Send the front of the queue, small messages aggregated up to the MTU."""
+    waiting = state.submitted[member] - state.sent[member]
+    take = 1
+    if state.windows[2] and waiting > 1:
+        total = state.size[member * PAYLOADS + state.sent[member] % PAYLOADS] + AGGREGATE_BYTES
+        while take < waiting:
+            following = state.size[member * PAYLOADS + (state.sent[member] + take) % PAYLOADS]
+            if total + following + AGGREGATE_BYTES > MTU:
+                break
+            total += following + AGGREGATE_BYTES
+            take += 1
+    return _fill(state, member, take, window, USER, -1, step)
+
+
+def _drain(state: EvsState, member: int, acknowledge: bool, step: Step) -> None:
+    """Send what is queued as far as the send window allows; if nothing goes out, acknowledge in a gap."""
+    progressed = False
+    while state.sent[member] < state.submitted[member]:
+        if not _send_queued(state, member, state.windows[1], step):
+            if acknowledge and not progressed:
+                _gap(state, member, step)
+            return
+        progressed = True
+
+
+def _complete(state: EvsState, member: int, step: Step) -> None:
+    """Fill the member's own slots, empty, up to the highest it has seen."""
+    _fill(state, member, 0, -1, COMPLETION, _highest_seen(state, member), step)
+
+
+def _gap(state: EvsState, member: int, step: Step) -> None:
+    """Tell the others this member's ARU."""
+    last = state.last_sent[member]
+    step.sends.append(Message(GAP, member, last, last, aru(state, member), 0, HEADER_BYTES))
+
+
+def _deliver(state: EvsState, member: int, step: Step) -> None:
+    """Deliver what has become safe, in the order (seq, origin), then let causal reads go."""
+    up_to = safe(state, member)
+    while state.delivered[member] < up_to:
+        state.delivered[member] += 1
+        for origin in state.members:
+            _append_slot(state, member, state.delivered[member], origin, step.deliveries)
+    while state.causal_head[member] < state.causal_tail[member]:
+        place = member * PAYLOADS + state.causal_head[member] % PAYLOADS
+        if state.causal_at[place] > up_to:
+            break
+        step.causal.append(state.causal_ticket[place])
+        state.causal_head[member] += 1
+
+
+def _append_slot(state: EvsState, member: int, seq: int, origin: int, deliveries: list[Delivery]) -> None:
+    """Append the payloads of one slot."""
+    place = origin * SLOTS + seq % SLOTS
+    for count in range(state.slot_first[place], state.slot_first[place] + state.slot_count[place]):
+        payload = state.payload[origin * PAYLOADS + count % PAYLOADS]
+        deliveries.append(Delivery(member, seq, origin, payload))
+
+
+def _has_room(state: EvsState, member: int) -> bool:
+    """Whether the rings can take another slot and payload without overwriting one that is still needed."""
+    oldest = state.delivered[member]
+    for other in state.members:
+        oldest = min(oldest, state.delivered[other])
+    if state.last_sent[member] - oldest >= SLOTS - MAX_RANGE - 2:
+        return False
+    return state.submitted[member] - _first_needed(state, member, oldest + 1) < PAYLOADS - 1
+
+
+def _first_needed(state: EvsState, member: int, seq: int) -> int:
+    """Count of the member's first payload in slots from ``seq`` on."""
+    if seq > state.last_sent[member]:
+        return state.sent[member]
+    return state.slot_first[member * SLOTS + seq % SLOTS]
