@@ -259,6 +259,18 @@ class Topology(Model):
         written = Document(self.model_dump(mode="json"), self.topology)
         return written.with_overrides(overrides).validate(type(self))
 
+    def _repr_svg_(self) -> str:
+        """The picture that a notebook shows."""
+        from topologies.picture import picture
+
+        return picture(self)
+
+    def _repr_html_(self) -> str:
+        """Picture and single points of failure, which a notebook prefers."""
+        from topologies.picture import notebook_view
+
+        return notebook_view(self)
+
     def services_of(self, *kinds: type[Model]) -> dict[str, Any]:
         """The services whose model is one of ``kinds``, by name, in file order."""
         return {name: service for name, service in self.services.items() if isinstance(service, kinds)}
