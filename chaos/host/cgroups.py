@@ -161,9 +161,18 @@ class Cgroups:
         except OSError as error:
             raise LabError(f"cannot set the CPU quota of {self.root}/{name}: {error.strerror}") from error
 
-    def procs_files(self, name: str = "") -> list[Path]:
-        """The files into which a process writes its pid to become a member of the group."""
-        return [path / "cgroup.procs" for path in self.paths(name)]
+    def procs_files(self, name: str = "", *, realtime: bool = False) -> list[Path]:
+        """The files into which a process writes its pid to become a member of the group.
+
+        Args:
+            name: the group.
+            realtime: leave the cpu controller of version 1 out: kernels with RT group scheduling
+                refuse SCHED_FIFO below its root. The process is still found by the others.
+        """
+        paths = self.paths(name)
+        if realtime and self.hierarchy.version == 1 and len(paths) > 1:
+            paths = [path for path in paths if path != self._cpu_path(name)]
+        return [path / "cgroup.procs" for path in paths]
 
     def add(self, name: str, pid: int) -> None:
         """Move process ``pid`` into the group."""

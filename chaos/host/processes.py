@@ -69,7 +69,7 @@ def start(
     namespace: str | None = None,
     user: str | None = None,
     nice: int | None = None,
-    realtime: int | None = None,
+    realtime: bool = False,
     env: Mapping[str, str] | None = None,
     cwd: Path = Path("/"),
 ) -> Process:
@@ -83,7 +83,8 @@ def start(
         namespace: network namespace; this process's own when not given.
         user: runs as this user (with its groups) instead of root.
         nice: niceness.
-        realtime: SCHED_FIFO priority (1 to 99).
+        realtime: the process will ask for real-time scheduling itself, so it stays out of CPU
+            quotas and weights (control groups version 1 forbid the combination).
         env: variables set on top of the caller's environment.
         cwd: working directory.
 
@@ -103,11 +104,9 @@ def start(
         line = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--", *line]
     if nice is not None:
         line = ["nice", "-n", str(nice), *line]
-    if realtime is not None:
-        line = ["chrt", "-f", str(realtime), *line]
     if namespace is not None:
         line = namespaces.argv_inside(namespace, line)
-    procs = [str(path) for path in cgroups.procs_files(group)]
+    procs = [str(path) for path in cgroups.procs_files(group, realtime=realtime)]
     shell = ["/bin/sh", "-c", _ENTER, "sh", str(len(procs)), *procs, str(cwd), *line]
     log.parent.mkdir(parents=True, exist_ok=True)
     appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -5,7 +5,7 @@ Addresses come from chaos.lab.layout; delays, jitter, losses and rates from the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import networkx as nx
 
 from chaos.errors import LabError
 from chaos.lab.layout import DNS_ADDRESS, DNS_NAMESPACE, MOST_SITES, Layout
+from chaos.wan.shaping import Quality
 from topologies.model import Link, Topology
 
 DNS = "dns"
@@ -45,20 +46,12 @@ class Channel:
     """One direction between two places on one path (`vpn` or `public`).
 
     Attributes:
-        delay: one way, seconds.
-        jitter: half width of its uniform variation, seconds.
-        loss: ratio.
-        rate: bits per second; 0 is without limit.
-        via: indices of the links it runs over, in file order of the topology.
+        via: indices of the links it runs over, in file order of the topology; none at one place.
     """
 
     source: str
     target: str
     path: str
-    delay: float
-    jitter: float = 0.0
-    loss: float = 0.0
-    rate: float = 0.0
     via: tuple[int, ...] = ()
 
 
@@ -97,8 +90,9 @@ class Plan:
         """As plain data for the relay."""
         return {
             "seed": self.seed,
-            "stations": [vars(station) for station in self.stations],
-            "channels": [{**vars(channel), "via": list(channel.via)} for channel in self.channels],
+            "links": [asdict(quality_of(link)) for link in self.links],
+            "stations": [asdict(station) for station in self.stations],
+            "channels": [asdict(channel) for channel in self.channels],
             "next_hop": self.next_hop,
         }
 
@@ -129,9 +123,9 @@ def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
         Station(DNS_NAMESPACE, DNS, DNS_ADDRESS),
     ]
     laid = Plan(sites, links, tuple(stations), (), next_hop, seed)
-    channels = [Channel(place, place, "public", 0.0) for place in (*sites, DNS)]
+    channels = [Channel(place, place, "public") for place in (*sites, DNS)]
     for site in sites:
-        channels += [Channel(site, DNS, "public", 0.0), Channel(DNS, site, "public", 0.0)]
+        channels += [Channel(site, DNS, "public"), Channel(DNS, site, "public")]
     for a in sites:
         for b in sites:
             if a == b:
@@ -142,26 +136,14 @@ def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
                 via = tuple(index for pair in pairwise(hops) if (index := laid.link_index(*pair)) is not None)
             else:
                 via = (direct,)
-                channels.append(combined(a, b, "vpn", links, via))
-            channels.append(combined(a, b, "public", links, via))
+                channels.append(Channel(a, b, "vpn", via))
+            channels.append(Channel(a, b, "public", via))
     return Plan(sites, links, laid.stations, tuple(channels), next_hop, seed)
 
 
-def combined(source: str, target: str, path: str, links: tuple[Link, ...], via: tuple[int, ...]) -> Channel:
-    """The channel that runs over the links ``via``, one after the other."""
-    passed = 1.0
-    for index in via:
-        passed *= 1.0 - links[index].loss
-    return Channel(
-        source,
-        target,
-        path,
-        delay=sum(links[index].rtt for index in via) / 2,
-        jitter=sum(links[index].jitter for index in via),
-        loss=1.0 - passed,
-        rate=min(links[index].bandwidth for index in via),
-        via=via,
-    )
+def quality_of(link: Link) -> Quality:
+    """One direction of ``link``: half of the round trip."""
+    return Quality(link.rtt / 2, link.jitter, link.loss, link.bandwidth)
 
 
 def _next_hops(sites: tuple[str, ...], links: tuple[Link, ...]) -> dict[str, dict[str, str]]:
