@@ -106,7 +106,9 @@ class Group:
     pc: list[int] = field(default_factory=list)
 
 
-def new_group(n: int, *, weights: list[int] | None = None, timers: Timers = Timers(), ignore_sb: bool = False) -> Group:
+def new_group(
+    n: int, *, weights: list[int] | None = None, timers: Timers = Timers(), ignore_sb: bool = False
+) -> Group:
     """A healthy primary component of all ``n`` members."""
     raise NotImplementedError
 
@@ -166,7 +168,9 @@ def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
     raise NotImplementedError
 
 
-def reconnect_at(healed: float, excluded_at: float, draw: float, *, left: bool = False, timers: Timers = Timers()) -> float:
+def reconnect_at(
+    healed: float, excluded_at: float, draw: float, *, left: bool = False, timers: Timers = Timers()
+) -> float:
     """When two members that lost each other connect again, in seconds.
 
     Args:
@@ -178,7 +182,9 @@ def reconnect_at(healed: float, excluded_at: float, draw: float, *, left: bool =
     raise NotImplementedError
 
 
-def has_quorum(present: int, left: int, previous: int, weights: list[int], *, ignore_sb: bool = False) -> bool:
+def has_quorum(
+    present: int, left: int, previous: int, weights: list[int], *, ignore_sb: bool = False
+) -> bool:
     """Whether ``present`` members stay primary: ``2 W(present) + W(left) > W(previous)``, masks of members."""
     raise NotImplementedError
 
@@ -200,8 +206,15 @@ class Rejoin(NamedTuple):
 
 
 def state_transfer(
-    missing_bytes: float, gcache_bytes: float, data_bytes: float, bandwidth: float, rtt: float, *,
-    position_known: bool, fixed: float = 0.0, method: str = "rsync",
+    missing_bytes: float,
+    gcache_bytes: float,
+    data_bytes: float,
+    bandwidth: float,
+    rtt: float,
+    *,
+    position_known: bool,
+    fixed: float = 0.0,
+    method: str = "rsync",
 ) -> Rejoin:
     """IST when the position is known and the donor's cache still holds what is missing, else SST."""
     raise NotImplementedError
