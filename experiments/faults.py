@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from topologies.errors import Misfit, MisfitError
 from topologies.model import Model, Name
 from topologies.quantities import Bandwidth, Duration, Ratio
 
@@ -55,6 +56,25 @@ class Partition(Model):
     grudge: dict[Name, list[Name]] | None = None
     path: Literal["vpn", "all"] = "vpn"
 
+    @model_validator(mode="after")
+    def _says_who_once(self) -> Partition:
+        given = [name for name in ("isolate", "between", "grudge") if getattr(self, name) is not None]
+        one = "exactly one of isolate, between and grudge"
+        if not given:
+            raise MisfitError(
+                [Misfit((), "nothing says who is parted from whom", one, "as in isolate: [edi]")]
+            )
+        if len(given) > 1:
+            message = f"{' and '.join(given)} both say who is parted from whom"
+            raise MisfitError([Misfit((given[1],), message, one, on_key=True)])
+        if not getattr(self, given[0]):
+            raise MisfitError([Misfit((given[0],), "no site is named", "at least one site")])
+        if self.between is not None and self.between[0] == self.between[1]:
+            raise MisfitError(
+                [Misfit(("between",), "a site cannot be parted from itself", "two different sites")]
+            )
+        return self
+
 
 class Degrade(Model):
     """A link that becomes slow, jittery, lossy or narrow; what is not given stays as it was.
@@ -69,6 +89,19 @@ class Degrade(Model):
     jitter: Duration | None = None
     loss: Ratio | None = None
     bandwidth: Bandwidth | None = None
+
+    @model_validator(mode="after")
+    def _changes_a_link(self) -> Degrade:
+        if self.between[0] == self.between[1]:
+            raise MisfitError([Misfit(("between",), "no link joins a site to itself", "two different sites")])
+        if all(value is None for value in (self.rtt, self.jitter, self.loss, self.bandwidth)):
+            some = "at least one of rtt, jitter, loss and bandwidth"
+            raise MisfitError([Misfit((), "nothing about the link is changed", some, "as in rtt: 200ms")])
+        if self.bandwidth == 0:
+            raise MisfitError(
+                [Misfit(("bandwidth",), "a link without bandwidth is a cut", hint="use the action partition")]
+            )
+        return self
 
 
 Fault = Annotated[Kill | Pause | Partition | Degrade, Field(discriminator="fault")]

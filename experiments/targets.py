@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.faults import Partition
 from topologies.model import (
     Galera,
     Haproxy,
@@ -40,3 +41,15 @@ def components(topology: Topology) -> list[str]:
         for site, count in sites.items()
         for index in range(count)
     ]
+
+
+def grudge(partition: Partition, topology: Topology) -> frozenset[tuple[str, str]]:
+    """Who no longer hears whom: pairs (site that hears nothing, site it does not hear)."""
+    sites = list(topology.sites)
+    if partition.grudge is not None:
+        return frozenset((who, whom) for who, refused in partition.grudge.items() for whom in refused)
+    if partition.between is not None:
+        a, b = partition.between
+        return frozenset({(a, b), (b, a)})
+    inside = set(partition.isolate or ())
+    return frozenset((a, b) for a in sites for b in sites if (a in inside) != (b in inside))
