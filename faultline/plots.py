@@ -20,7 +20,7 @@ from experiments.observation import OUTCOMES, Event
 Floats = npt.NDArray[np.float64]
 
 WIDTH = 1120.0
-LEFT, RIGHT, TOP = 86.0, 16.0, 30.0
+LEFT, RIGHT, TOP = 96.0, 16.0, 16.0
 PANEL_GAP = 34.0
 LANE = 21.0
 
@@ -210,9 +210,9 @@ def timeline(
     if measured is not None:
         _errors(canvas, measured)
     _events(canvas, events)
-    bottom = canvas.y - PANEL_GAP + 14
+    bottom = canvas.y - PANEL_GAP + 24
     height = bottom + 40
-    tall = f'y="{TOP - 8:.1f}" height="{bottom - TOP + 8:.1f}"'
+    tall = f'y="{TOP + 8:.1f}" height="{bottom - TOP - 8:.1f}"'
     shade = [
         f'<rect class="fault" x="{canvas.x(a):.1f}" width="{max(canvas.x(b) - canvas.x(a), 1.5):.1f}" {tall}>'
         f"<title>fault in force, {a:.1f} s to {b:.1f} s</title></rect>"
@@ -220,9 +220,9 @@ def timeline(
     ]
     if warmup > 0:
         shade.append(f'<rect class="warmup" x="{LEFT:.1f}" width="{canvas.x(warmup) - LEFT:.1f}" {tall}/>')
-        canvas.text(LEFT + 4, TOP - 12, "warm-up", "note")
-    for a, _ in windows[:4]:
-        canvas.text(canvas.x(a) + 3, TOP - 12, "fault", "note fault-word")
+        canvas.text(LEFT + 4, bottom - 5, "warm-up, not counted", "note")
+    for a, b in windows[:4]:
+        canvas.text(canvas.x(a) + 4, bottom - 5, f"fault, {b - a:.3g} s", "note fault-word")
     _time_axis(canvas, bottom, duration)
     return (
         f'<svg class="timeline" viewBox="0 0 {WIDTH:g} {height:.0f}" role="img" '
@@ -345,7 +345,7 @@ def _events(canvas: _Canvas, events: Sequence[Event]) -> None:
     for index, name in enumerate(shown):
         y = top + LANE * index + LANE / 2
         canvas.add(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        canvas.text(LEFT - 8, y + 4, name if len(name) <= 13 else name[:12] + "…", "tick", "end")
+        canvas.text(LEFT - 8, y + 4, name if len(name) <= 15 else name[:14] + "…", "tick", "end")
         free = -math.inf
         mine = [event for event in events if event.component == name]
         for place, event in enumerate(mine):
@@ -391,7 +391,7 @@ def nice_ticks(peak: float, wanted: int = 4) -> list[float]:
     raw = peak / wanted
     power = 10 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
-    return [step * index for index in range(math.ceil(peak / step * 0.999) + 1)]
+    return [float(step * index) for index in range(math.ceil(peak / step * 0.999) + 1)]
 
 
 def _seconds(value: float) -> str:

@@ -67,7 +67,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 90 % prediction interval around a point; all None when nothing was predicted to be there."""
+    """A 90 % prediction interval around a point; all None when nothing was predicted."""
 
     low: float | None
     point: float | None
@@ -172,9 +172,7 @@ def is_too_wide(key: str, interval: Interval) -> bool:
 def judge_metric(key: str, interval: Interval, measured: Measured) -> Judgement:
     """Compare one measured value with what was predicted for it (rules 1 and 2)."""
     if interval.low is None or interval.high is None:
-        if measured.value is None:
-            return Judgement(Verdict.HELD, "predicted not to occur, and it did not")
-        return Judgement(Verdict.DEVIATED, "predicted not to occur, but it did")
+        return Judgement(Verdict.INCONCLUSIVE, "nothing was predicted")
     if measured.value is None:
         return Judgement(Verdict.INCONCLUSIVE, "nothing was measured")
     if measured.samples < samples_needed(key):
@@ -184,12 +182,12 @@ def judge_metric(key: str, interval: Interval, measured: Measured) -> Judgement:
     if measured.value < interval.low - measured.resolution:
         if measured.censored:
             return Judgement(Verdict.INCONCLUSIVE, "the run ended before it could be told")
-        return Judgement(Verdict.DEVIATED, "below the interval")
+        return Judgement(Verdict.DEVIATED, "below")
     if measured.value > interval.high + measured.resolution:
-        return Judgement(Verdict.DEVIATED, "above the interval")
+        return Judgement(Verdict.DEVIATED, "above")
     if is_too_wide(key, interval):
         return Judgement(Verdict.INCONCLUSIVE, "inside, but the interval is too wide to tell")
-    return Judgement(Verdict.HELD, "inside the interval")
+    return Judgement(Verdict.HELD, "inside")
 
 
 def chance_of_so_few(inside: int, scored: int, level: float = LEVEL) -> float:

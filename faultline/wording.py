@@ -14,16 +14,22 @@ def unit_of(key: str) -> str:
     return metric.unit if metric else ""
 
 
-def show(value: float | None, unit: str) -> str:
+def show(value: float | None, unit: str, like: float | None = None) -> str:
     """A value with three significant digits and its unit.
 
+    Args:
+        value: in the base unit; None is a dash.
+        unit: as `unit_of` gives it.
+        like: a value beside which it stands, so that both are written in the same unit.
+
     >>> show(0.0421, "s"), show(7.25, "s"), show(0.9932, "ratio"), show(41.26, "/s"), show(None, "s")
-    ('42.1 ms', '7.25 s', '99.3 %', '41.3 /s', '–')
+    ('42.1 ms', '7.25 s', '99.32 %', '41.3 /s', '–')
     """
     if value is None:
         return DASH
     if unit == "s":
-        return f"{_digits(value * 1e3)} ms" if 0 < abs(value) < 1 else f"{_digits(value)} s"
+        scale = abs(value if like is None else like)
+        return f"{_digits(value * 1e3)} ms" if 0 < scale < 1 else f"{_digits(value)} s"
     if unit == "ratio":
         percent = value * 100
         # 99.96 % must not be rounded to a perfect 100 %.
@@ -33,19 +39,26 @@ def show(value: float | None, unit: str) -> str:
     return _digits(value)
 
 
+def show_range(low: float | None, high: float | None, unit: str) -> str:
+    """An interval.
+
+    >>> show_range(0.9, 1.2, "s"), show_range(0.1, 0.12, "s"), show_range(None, None, "s")
+    ('0.9 – 1.2 s', '100 – 120 ms', '–')
+    """
+    if low is None or high is None:
+        return DASH
+    left, right = show(low, unit, like=high), show(high, unit)
+    number, _, suffix = left.partition(" ")
+    return f"{number if suffix and right.endswith(suffix) else left} – {right}"
+
+
 def show_interval(low: float | None, point: float | None, high: float | None, unit: str) -> str:
     """A prediction: point and interval.
 
     >>> show_interval(0.9, 1.0, 1.2, "s")
     '1 s [0.9 – 1.2 s]'
     """
-    if low is None or high is None:
-        return "does not occur"
-    left, right = show(low, unit), show(high, unit)
-    number, _, suffix = left.partition(" ")
-    if suffix and right.endswith(f" {suffix}"):
-        left = number
-    return f"{show(point, unit)} [{left} – {right}]"
+    return f"{show(point, unit, like=high)} [{show_range(low, high, unit)}]"
 
 
 def _digits(value: float) -> str:

@@ -16,6 +16,7 @@ from faultline.verdict import (
     Verdict,
     chance_of_so_few,
     disturbed,
+    is_headline,
     is_too_wide,
     judge_metric,
     judge_prediction,
@@ -80,7 +81,7 @@ class TestMetric:
     def test_inside_a_narrow_interval_holds(self) -> None:
         """The plain case."""
         judged = judge_metric(THROUGHPUT, Interval(38, 40, 42), Measured(41, 3000))
-        assert judged == Judgement(Verdict.HELD, "inside the interval")
+        assert judged == Judgement(Verdict.HELD, "inside")
 
     def test_inside_a_wide_interval_tells_nothing(self) -> None:
         """An interval beyond ±100 % of its point is inconclusive inside and still wrong outside."""
@@ -107,12 +108,36 @@ class TestMetric:
             assert few.verdict is Verdict.INCONCLUSIVE
             assert str(enough) in few.reason
 
-    def test_events_that_were_not_to_occur(self) -> None:
-        """No predicted value is a prediction too: that there is none."""
+    def test_nothing_to_compare_is_inconclusive(self) -> None:
+        """Without a prediction, or without a measurement, there is no verdict."""
         never = Interval(None, None, None)
-        key = "time_to{event=galera.non-primary}@whole"
-        assert judge_metric(key, never, Measured(None, 0)).verdict is Verdict.HELD
-        assert judge_metric(key, never, Measured(7.0, 1)).verdict is Verdict.DEVIATED
+        assert judge_metric(THROUGHPUT, never, Measured(7.0, 99)).verdict is Verdict.INCONCLUSIVE
+        some = Interval(1.0, 2.0, 3.0)
+        assert judge_metric(THROUGHPUT, some, Measured(None, 0)).verdict is Verdict.INCONCLUSIVE
+
+    def test_a_value_cut_off_by_the_end_is_a_lower_bound(self) -> None:
+        """An outage still going on at the end can be longer than predicted, never shorter."""
+        key = "recovery_time{flow=health}@whole"
+        interval = Interval(50.0, 55.0, 60.0)
+        assert judge_metric(key, interval, Measured(70.0, 99, 0.05, True)).verdict is Verdict.DEVIATED
+        assert judge_metric(key, interval, Measured(30.0, 99, 0.05, True)).verdict is Verdict.INCONCLUSIVE
+        assert judge_metric(key, interval, Measured(30.0, 99, 0.05)).verdict is Verdict.DEVIATED
+
+    @pytest.mark.parametrize(
+        ("key", "faulted", "headline"),
+        [
+            ("throughput{flow=workflow}@fault", True, True),
+            ("throughput{flow=workflow}@whole", True, False),
+            ("throughput{flow=workflow}@whole", False, True),
+            ("throughput{site=ral,flow=workflow}@fault", True, False),
+            ("recovery_time{flow=health}@whole", True, True),
+            ("error_ratio{flow=workflow,kind=timeout}@whole", True, False),
+            ("latency_p99{flow=workflow}@fault", True, False),
+        ],
+    )
+    def test_headlines_are_of_the_service_as_a_whole(self, key: str, faulted: bool, headline: bool) -> None:
+        """A break-down by site, and the whole of parts that are shown, are not counted twice."""
+        assert is_headline(key, faulted) is headline
 
     def test_metric_name_strips_scope_and_window(self) -> None:
         """Rules go by the bare name."""

@@ -1,0 +1,435 @@
+"""The report of a run, made from the run directory alone: HTML, Markdown and JUnit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from experiments.catalogue import CATALOGUE, WINDOWS
+from experiments.observation import Event
+from faultline import __version__
+from faultline.home import RunDirectory
+from faultline.junit import junit_xml
+from faultline.plots import Band, Course, course, interval_bar, timeline
+from faultline.results import HypothesisResult, MetricResult, RunResult
+from faultline.verdict import Verdict, is_headline, metric_name
+from faultline.wording import WINDOW_WORDS, show, show_interval, show_range, title, unit_of, where, window
+from topologies.errors import InputError
+from topologies.model import Topology
+
+SIGNS = {"held": "✓", "deviated": "✗", "inconclusive": "?", "predicted": "→", "unfinished": "!"}
+PREDICTED = "predicted"
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run directory, read. What a run did not reach is None or empty."""
+
+    record: dict[str, Any]
+    prediction: dict[str, Any]
+    measurement: dict[str, Any] | None
+    result: RunResult | None
+    events: tuple[Event, ...]
+    requests: pd.DataFrame | None
+
+    @classmethod
+    def read(cls, run: RunDirectory) -> RunFiles:
+        """Read ``run``.
+
+        Raises:
+            InputError: it holds no prediction yet, or a file cannot be read.
+        """
+        measurement = run.read_json("measurement") if run.has("measurement.json") else None
+        return cls(
+            record=run.read_json("record") if run.has("record.json") else {"run_id": run.id},
+            prediction=run.read_json("prediction"),
+            measurement=measurement,
+            result=RunResult.from_json(run.read_json("verdict")) if run.has("verdict.json") else None,
+            events=read_events(run.path / "events.jsonl"),
+            requests=_read_samples(run.path / "samples.parquet"),
+        )
+
+
+def read_events(path: Path) -> tuple[Event, ...]:
+    """Events from a JSON-lines file; none when there is no file.
+
+    Raises:
+        InputError: a line is not an event.
+    """
+    if not path.is_file():
+        return ()
+    events = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            events.append(Event(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"not an event: {error}", file=str(path), line=number) from None
+    return tuple(events)
+
+
+def _read_samples(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read as Parquet: {error}", file=str(path)) from None
+
+
+def write_reports(run: RunDirectory) -> Path:
+    """Write `report.html`, `report.md` and, once there is a verdict, `junit.xml`; return the first."""
+    files = RunFiles.read(run)
+    run.write_text("report.md", markdown(files))
+    if files.result is not None:
+        run.write_text("junit.xml", junit_xml(files.result, files.record.get("title", run.id)))
+    return run.write_text("report.html", html(files))
+
+
+# -- HTML -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table, in words."""
+
+    title: str
+    where: str
+    window: str
+    point: str
+    range: str
+    value: str
+    bar: Markup
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A folded table."""
+
+    title: str
+    summary: str
+    metrics: list[Row]
+
+
+@dataclass
+class View:
+    """Everything the template shows."""
+
+    title: str
+    description: str
+    headline: str
+    verdict: str
+    sign: str
+    reason: str
+    notices: list[str]
+    facts: list[tuple[str, str]]
+    measured: bool
+    headlines: list[Row]
+    breakdown: list[Group]
+    hypotheses: list[dict[str, str]]
+    timeline: Markup
+    events: list[dict[str, str]]
+    picture: Markup
+    health: list[tuple[str, str]]
+    health_summary: str
+    used: list[tuple[str, list[tuple[str, str]]]]
+    definitions: list[tuple[str, str, str]]
+    version: str
+    run_id: str
+    windows: list[tuple[str, str]] = field(default_factory=lambda: list(WINDOWS.items()))
+
+
+def html(files: RunFiles) -> str:
+    """One self-contained page: no script, no request to anywhere."""
+    room = Path(__file__).parent
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((room / "report_html.j2").read_text())
+    return template.render(r=view(files), style=Markup((room / "report.css").read_text()))
+
+
+def view(files: RunFiles) -> View:
+    """Put a run into words."""
+    record, prediction = files.record, files.prediction
+    metrics = _metrics(files)
+    verdict, reason = _verdict(files)
+    names = list(dict.fromkeys(metric_name(m.key) for m in metrics))
+    health = (files.measurement or {}).get("health", {})
+    troubles = (files.measurement or {}).get("disturbances", [])
+    return View(
+        title=record.get("title") or prediction.get("title", "Run"),
+        description=record.get("description") or prediction.get("description", ""),
+        headline={"predicted": "Predicted, not measured", "unfinished": "Ended early"}.get(
+            verdict, verdict.capitalize()
+        ),
+        verdict=verdict,
+        sign=SIGNS[verdict],
+        reason=reason,
+        notices=list(_notices(files)),
+        facts=_facts(files),
+        measured=files.result is not None,
+        headlines=[_row(m) for m in _headlines(metrics)],
+        breakdown=list(_breakdown(metrics)),
+        hypotheses=[_claim(h) for h in files.result.hypotheses] if files.result else [],
+        timeline=Markup(_timeline(files)),
+        events=[
+            {"at": f"{e.at:.2f}", "component": e.component, "kind": e.kind, "detail": e.detail}
+            for e in files.events
+        ],
+        picture=Markup(_picture(record)),
+        health=list(_flat(health)),
+        health_summary=(
+            "No: " + "; ".join(troubles) if troubles else "Yes: every figure below is within its limit."
+        ),
+        used=list(_used(files)),
+        definitions=[
+            (name, _sentence(CATALOGUE[name].meaning), _sentence(CATALOGUE[name].definition))
+            for name in names
+            if name in CATALOGUE
+        ],
+        version=__version__,
+        run_id=record["run_id"],
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".")
+
+
+def _verdict(files: RunFiles) -> tuple[str, str]:
+    if files.result is not None:
+        return str(files.result.verdict), files.result.reason
+    error = files.record.get("error")
+    if error:
+        return (
+            UNFINISHED,
+            f"The run ended at the stage “{error.get('stage', '?')}”: {error.get('message', '')}",
+        )
+    return PREDICTED, "Nothing has been broken or measured yet."
+
+
+def _notices(files: RunFiles) -> Iterator[str]:
+    if files.measurement and not files.measurement.get("validation", True):
+        yield (
+            "The lab was the simulator itself: this shows that the experiment runs, not that the prediction "
+            "is right, and it does not count in the score."
+        )
+
+
+def _metrics(files: RunFiles) -> list[MetricResult]:
+    if files.result is not None:
+        return list(files.result.metrics)
+    faulted = bool(files.prediction.get("timeline"))
+    return [
+        MetricResult(
+            key=key,
+            unit=unit_of(key),
+            low=found["low"],
+            point=found["point"],
+            high=found["high"],
+            value=None,
+            n=0,
+            resolution=0.0,
+            censored=False,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=PREDICTED,
+            headline=is_headline(key, faulted),
+            counted=False,
+        )
+        for key, found in files.prediction["metrics"].items()
+    ]
+
+
+def _headlines(metrics: Sequence[MetricResult]) -> list[MetricResult]:
+    """Headline metrics in the catalogue's order, without reactions that neither came nor were expected."""
+    order, spans = list(CATALOGUE), list(WINDOW_WORDS)
+
+    def place(m: MetricResult) -> tuple[int, str, int]:
+        name = metric_name(m.key)
+        return (
+            order.index(name) if name in order else len(order),
+            where(m.key),
+            spans.index(m.key.rpartition("@")[2]),
+        )
+
+    shown = [m for m in metrics if m.headline and not (m.censored and m.low == m.high)]
+    return sorted(shown, key=place)
+
+
+def _row(m: MetricResult) -> Row:
+    verdict = PREDICTED if m.reason == PREDICTED else str(m.verdict)
+    value = show(m.value, m.unit, like=m.high)
+    if m.censored and m.value is not None:
+        value = f"not in {value}" if m.key.startswith("time_to") else f"> {value}"
+    return Row(
+        title=title(m.key),
+        where=where(m.key),
+        window=window(m.key),
+        point=show(m.point, m.unit, like=m.high),
+        range=show_range(m.low, m.high, m.unit),
+        value=value,
+        bar=Markup(interval_bar(m.low, m.point, m.high, m.value, str(m.verdict))),
+        verdict=verdict,
+        reason=m.reason,
+    )
+
+
+def _breakdown(metrics: Sequence[MetricResult]) -> Iterator[Group]:
+    rest = [m for m in metrics if not m.headline]
+    for name in dict.fromkeys(metric_name(m.key) for m in rest):
+        mine = [m for m in rest if metric_name(m.key) == name]
+        if all(m.low == m.high == 0 and m.value in (0, None) for m in mine):
+            continue
+        shown = [m for m in mine if not (m.low == m.high == 0 and m.value in (0, None))]
+        counts = {v: sum(m.verdict is v for m in shown if m.reason != PREDICTED) for v in Verdict}
+        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        omitted = len(mine) - len(shown)
+        if omitted:
+            told += f"{'; ' if told else ''}{omitted} that are zero as predicted are left out"
+        yield Group(title(f"{name}@whole"), told, [_row(m) for m in shown])
+
+
+def _claim(h: HypothesisResult) -> dict[str, str]:
+    return {
+        "claim": h.claim,
+        "predicted": show_interval(h.low, h.point, h.high, h.unit) if h.low is not None else "–",
+        "value": show(h.value, h.unit),
+        "verdict": str(h.verdict),
+        "reason": h.reason,
+    }
+
+
+def _timeline(files: RunFiles) -> str:
+    source = files.measurement or files.prediction
+    duration, warmup = float(source["duration"]), float(source["warmup"])
+    measured: Course | None = None
+    if files.requests is not None:
+        measured = course(files.requests, duration)
+    bands = {name: _band(band) for name, band in files.prediction.get("course", {}).items()}
+    windows = [(float(a), float(b)) for a, b in source.get("windows", [])]
+    events = files.events or tuple(
+        Event(**event) for event in files.prediction.get("events", []) if isinstance(event, Mapping)
+    )
+    return timeline(measured, bands, events, windows, warmup, duration)
+
+
+def _band(data: Mapping[str, Sequence[float | None]]) -> Band:
+    def numbers(name: str) -> Any:
+        return np.array([np.nan if v is None else v for v in data[name]], dtype=np.float64)
+
+    return Band(numbers("t"), numbers("low"), numbers("point"), numbers("high"))
+
+
+def _picture(record: Mapping[str, Any]) -> str:
+    if "topology" not in record:
+        return ""
+    from topologies.picture import picture
+
+    cut = [(str(one), str(other)) for one, other in record.get("cut", [])]
+    return picture(Topology.model_validate(record["topology"]), cut=cut)
+
+
+def _facts(files: RunFiles) -> list[tuple[str, str]]:
+    record = files.record
+    facts = [
+        ("topology", record.get("topology", {}).get("topology", "")),
+        ("size", record.get("size", "")),
+        ("lab", record.get("backend", "")),
+        ("seed", str(record.get("seed", ""))),
+        (
+            "started",
+            str(record.get("started", ""))[:19].replace("T", " ") + " UTC" if record.get("started") else "",
+        ),
+        ("ledger row", _ledger_row(record)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _ledger_row(record: Mapping[str, Any]) -> str:
+    row = record.get("ledger", {}).get("prediction")
+    return f"{row['n']} · {row['hash'][:12]}…" if row else ""
+
+
+def _used(files: RunFiles) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    record, prediction = files.record, files.prediction
+    predicted = {
+        name: prediction.get(name)
+        for name in ("seed", "replications", "engine", "program_hash", "calibration")
+        if prediction.get(name) is not None
+    }
+    groups: dict[str, Mapping[str, Any]] = {
+        "Files": record.get("files", {}),
+        "Changed on the command line": {"--set": ", ".join(record.get("overrides", []))}
+        if record.get("overrides")
+        else {},
+        "Prediction": predicted,
+        "Lab": record.get("lab", {}),
+        "Machine": record.get("machine", {}),
+        "Versions": record.get("versions", {}),
+        "Ledger": record.get("ledger", {}),
+    }
+    for name, content in groups.items():
+        pairs = list(_flat(content))
+        if pairs:
+            yield name, pairs
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, inner in value.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, f"{prefix}{name} ")
+        elif isinstance(inner, float):
+            yield label, f"{inner:.4g}"
+        elif isinstance(inner, bool):
+            yield label, "yes" if inner else "no"
+        elif isinstance(inner, list | tuple):
+            if inner:
+                yield label, ", ".join(json.dumps(v) if isinstance(v, dict) else str(v) for v in inner)
+        elif inner is not None and inner != "":
+            yield label, str(inner)
+
+
+# -- Markdown -------------------------------------------------------------------------------------
+
+
+def markdown(files: RunFiles) -> str:
+    """A summary for a pull-request comment."""
+    record = files.record
+    verdict, reason = _verdict(files)
+    name = record.get("title") or files.prediction.get("title", record["run_id"])
+    lines = [f"## {SIGNS[verdict]} {_plain(name)}: {verdict}", "", _plain(reason), ""]
+    lines += [f"> {notice}\n" for notice in _notices(files)]
+    metrics = _headlines(_metrics(files))
+    lines += [
+        "| metric | when | predicted [90 % interval] | measured | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for m in metrics:
+        row = _row(m)
+        label = f"{row.title}, {row.where}" if row.where else row.title
+        lines.append(
+            f"| {_plain(label)} | {row.window} | {row.point} [{row.range}] | {row.value} | {row.verdict} |"
+        )
+    if files.result is not None and files.result.hypotheses:
+        lines += ["", "| hypothesis | measured | verdict |", "|---|---|---|"]
+        lines += [
+            f"| `{_plain(h.claim)}` | {show(h.value, h.unit)} | {h.verdict} |"
+            for h in files.result.hypotheses
+        ]
+    facts = ", ".join(f"{label} {_plain(value)}" for label, value in _facts(files))
+    lines += ["", f"Run `{record['run_id']}`: {facts}; Faultline {__version__}."]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
