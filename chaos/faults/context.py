@@ -29,6 +29,10 @@ class Component:
         """`service@site`, the name of the component where it is the only one."""
         return f"{self.service}@{self.site}"
 
+    def data(self) -> list[Any]:
+        """As plain data; `Component(*data)` is the way back."""
+        return [self.service, self.site, self.index]
+
     def __str__(self) -> str:
         return f"{self.place}/{self.index}"
 
@@ -57,6 +61,9 @@ class Network(Protocol):
 
     def has_link(self, a: str, b: str) -> bool:
         """Whether the topology links the two sites directly."""
+
+    def route(self, a: str, b: str) -> Sequence[str]:
+        """Sites that packets between two sites pass, both ends included."""
 
     def cut(self, name: str, pairs: Collection[Pair], path: PathClass) -> None:
         """Drop the packets of ``pairs`` until `heal(name)`."""

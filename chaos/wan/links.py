@@ -97,6 +97,10 @@ class Wan:
         """Whether the topology links the two sites directly."""
         return self.plan.link_index(a, b) is not None
 
+    def route(self, a: str, b: str) -> Sequence[str]:
+        """Sites that packets between two sites pass, both ends included."""
+        return self.plan.route(a, b)
+
     def up(self, timeout: float = 20.0) -> None:
         """Create the namespaces, start the relay, address the devices, start WireGuard.
 

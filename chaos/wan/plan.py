@@ -6,15 +6,14 @@ Addresses come from chaos.lab.layout; delays, jitter, losses and rates from the 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import networkx as nx
 
 from chaos.errors import LabError
 from chaos.lab.layout import DNS_ADDRESS, DNS_NAMESPACE, MOST_SITES, Layout
 from chaos.wan.shaping import Quality
+from topologies.graph import routes
 from topologies.model import Link, Topology
 
 DNS = "dns"
@@ -84,7 +83,10 @@ class Plan:
 
     def route(self, a: str, b: str) -> list[str]:
         """Sites that VPN packets from ``a`` to ``b`` pass, both ends included."""
-        return _walk(self.next_hop, a, b)
+        hops = [a]
+        while hops[-1] != b:
+            hops.append(self.next_hop[hops[-1]][b])
+        return hops
 
     def data(self) -> dict[str, Any]:
         """As plain data for the relay."""
@@ -100,13 +102,13 @@ class Plan:
 def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
     """Lay the addresses, routes and delays of ``topology`` out.
 
-    Two sites with a link talk over it; others over the shortest route by RTT, whose delays and
-    jitters add up, whose losses combine and whose rate is the narrowest link's. Users sit at their
-    site; the DNS balancer is next to everybody.
+    Packets take the route of least RTT (`topologies.graph`), whose delays and jitters add up, whose
+    losses combine and whose rate is the narrowest link's: on the public network in one step, on the
+    VPN from site to site. Users sit at their site; the DNS balancer is next to everybody.
 
     Raises:
-        LabError: more sites than addresses, a site name that belongs to the lab itself, or sites
-            without a route between them.
+        LabError: more sites than addresses, a site name that belongs to the lab itself, or routes
+            on which the sites would not agree.
     """
     sites = tuple(topology.sites)
     layout = Layout(sites, directory)
@@ -116,7 +118,7 @@ def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
     if taken:
         raise LabError(f"the site name {min(taken)!r} is used by the lab itself: choose another")
     links = tuple(topology.links)
-    next_hop = _next_hops(sites, links)
+    next_hop = _next_hops(topology)
     stations = [
         *(Station(layout.namespace(s), s, layout.public(s), layout.overlay(s)) for s in sites),
         *(Station(layout.users_namespace(s), s, layout.users(s)) for s in sites),
@@ -131,12 +133,10 @@ def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
             if a == b:
                 continue
             direct = laid.link_index(a, b)
-            hops = laid.route(a, b)
-            if direct is None:
-                via = tuple(index for pair in pairwise(hops) if (index := laid.link_index(*pair)) is not None)
-            else:
-                via = (direct,)
-                channels.append(Channel(a, b, "vpn", via))
+            if direct is not None:
+                channels.append(Channel(a, b, "vpn", (direct,)))
+            hops = pairwise(laid.route(a, b))
+            via = tuple(index for hop in hops if (index := laid.link_index(*hop)) is not None)
             channels.append(Channel(a, b, "public", via))
     return Plan(sites, links, laid.stations, tuple(channels), next_hop, seed)
 
@@ -146,41 +146,21 @@ def quality_of(link: Link) -> Quality:
     return Quality(link.rtt / 2, link.jitter, link.loss, link.bandwidth)
 
 
-def _next_hops(sites: tuple[str, ...], links: tuple[Link, ...]) -> dict[str, dict[str, str]]:
-    """First hop of the shortest route from each site to each other.
+def _next_hops(topology: Topology) -> dict[str, dict[str, str]]:
+    """First hop of the route from each site to each other (`topologies.graph`).
 
-    Hop-by-hop forwarding (and WireGuard's allowed addresses) needs routes that are the same in both
-    directions and agree at every hop. Whole numbers with a different power of two for every link
-    make each shortest route the only one, which gives both.
+    Sites forward hop by hop, and WireGuard drops what does not come in where it would go out: every
+    site on a route must agree with it, in both directions. Only unusual ties break that.
     """
-    graph: nx.Graph[str] = nx.Graph()
-    graph.add_nodes_from(sites)
-    for index, link in enumerate(links):
-        a, b = link.between
-        graph.add_edge(a, b, weight=(round(link.rtt * 1e9) << len(links)) + (1 << index))
-    hops: dict[str, dict[str, str]] = {}
-    for source in sites:
-        paths = nx.single_source_dijkstra_path(graph, source)
-        missing = [site for site in sites if site not in paths]
-        if missing:
-            raise LabError(f"the topology has no route between {source} and {missing[0]}: add a link")
-        hops[source] = {target: path[1] for target, path in paths.items() if target != source}
-    # A direct link is used even where a detour would be shorter: it is what was built.
-    for link in links:
-        a, b = link.between
-        hops[a][b], hops[b][a] = b, a
-    for a, b in combinations(sites, 2):
-        there, back = _walk(hops, a, b), _walk(hops, b, a)
-        if there != back[::-1]:
-            raise LabError(
-                f"{a} and {b} would use different routes in each direction ({'-'.join(there)} and "
-                f"{'-'.join(back)}), which WireGuard drops: remove the link that is slower than its detour"
-            )
+    hops: dict[str, dict[str, str]] = {site: {} for site in topology.sites}
+    for (a, b), way in routes(topology).items():
+        if a != b:
+            hops[a][b] = way.sites[1]
+    for (a, b), way in routes(topology).items():
+        for here, following in pairwise(way.sites):
+            if hops[here][b] != following or (here != a and hops[here][a] == following):
+                raise LabError(
+                    f"the route {'-'.join(way.sites)} has an equally short rival: give one of its links "
+                    "another RTT, so that every site takes the same one"
+                )
     return hops
-
-
-def _walk(hops: dict[str, dict[str, str]], source: str, target: str) -> list[str]:
-    path = [source]
-    while path[-1] != target:
-        path.append(hops[path[-1]][target])
-    return path

@@ -1,0 +1,202 @@
+"""Put the machine back: take every fault back that is still in force and remove whatever is left of a lab.
+
+Nothing here relies on what the lab meant to do: processes are found by control group, namespaces,
+devices and sockets by prefix, so a lab killed at any moment of its life, in the middle of a write
+included, is found completely. Every step may be repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from chaos.errors import LabError, MissingCapability
+from chaos.faults import degrade, partition, pause
+from chaos.faults.context import Inverse
+from chaos.host import namespaces, processes, remains
+from chaos.host.cgroups import Cgroups
+from chaos.host.processes import Process
+from chaos.lab.layout import lab_directory
+from chaos.lock import MACHINE_LOCK, LabLock
+from chaos.undo import FILE_NAME, UndoLog
+from chaos.wan import control
+
+MARKER = ".faultline-lab"
+"""Says that a directory belongs to the lab: without it nothing in it is removed."""
+LOG_SUFFIXES = {".log", ".err", ".out"}
+LOG_NAMES = {"log", FILE_NAME, "state.json"}
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make ``directory`` the lab's: create it when missing and put the marker in.
+
+    Raises:
+        LabError: it exists and holds something that is not the lab's, or cannot be created.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / MARKER).exists() and any(directory.iterdir()):
+            raise LabError(
+                f"{directory} is not empty and not a lab directory: "
+                "set FAULTLINE_LAB_DIR to an empty or new one"
+            )
+        (directory / MARKER).touch()
+    except OSError as error:
+        raise LabError(f"cannot use {directory} as lab directory: {error.strerror}") from error
+
+
+def heal(directory: Path | None = None, *, keep_logs: bool = False, lock: Path = MACHINE_LOCK) -> list[str]:
+    """Undo pending faults and remove every trace of the lab.
+
+    Args:
+        directory: the lab's directory; the default one when not given. The directory that the
+            lock file names is healed too when it is another.
+        keep_logs: leave log files, the undo log and state.json where they are.
+        lock: the machine's lock file.
+
+    Returns:
+        What was done, one line each; empty when there was nothing to do.
+
+    Raises:
+        LabBusy: a session that still runs has the lab.
+        LabError: something could not be removed; the message says what.
+    """
+    directory = directory or lab_directory()
+    holder = LabLock(directory, lock).acquire(take_over=True)
+    try:
+        directories = [directory]
+        if holder.stale is not None and Path(holder.stale.lab_dir) != directory:
+            directories.append(Path(holder.stale.lab_dir))
+        done: list[str] = []
+        for one in directories:
+            done += _replay(one)
+        done += _clear_machine()
+        for one in directories:
+            done += remains.unmount_below(one)
+            done += _clear_directory(one, keep_logs=keep_logs)
+        return done
+    finally:
+        holder.release()
+
+
+def _replay(directory: Path) -> list[str]:
+    """Take pending faults back as far as that means something without the session that injected them.
+
+    Killed components are not started again: they belong to a lab that is about to be removed.
+    """
+    log = UndoLog(directory / FILE_NAME)
+    try:
+        pending = log.pending()
+    except LabError as error:
+        return [f"ignored the undo log: {error}"]
+    done = []
+    for record in reversed(pending):
+        try:
+            said = _REPLAY.get(record.inverse.kind, _skip)(directory, record.inverse)
+        except (LabError, KeyError, TypeError, ValueError) as error:
+            said = f"left to the removal of the lab ({error})"
+        done.append(f"fault {record.id} ({record.note or record.inverse.kind}): {said}")
+        log.done(record.id)
+    return done
+
+
+def _skip(directory: Path, inverse: Inverse) -> str:
+    return "left to the removal of the lab"
+
+
+def _continue(directory: Path, inverse: Inverse) -> str:
+    reached = [pid for pid, started in inverse.args["processes"] if _wake(Process(pid, started))]
+    return f"continued {len(reached)} processes"
+
+
+def _wake(process: Process) -> bool:
+    return processes.send(process, signal.SIGCONT)
+
+
+def _relay(operation: str) -> Callable[[Path, Inverse], str]:
+    def replay(directory: Path, inverse: Inverse) -> str:
+        control.request(directory / "wan" / "relay.sock", operation, timeout=1.0, name=inverse.args["name"])
+        return "links restored"
+
+    return replay
+
+
+_REPLAY: dict[str, Callable[[Path, Inverse], str]] = {
+    pause.KIND: _continue,
+    partition.KIND: _relay("heal"),
+    degrade.KIND: _relay("restore"),
+}
+
+
+def _clear_machine() -> list[str]:
+    done: list[str] = []
+    try:
+        cgroups: Cgroups | None = Cgroups()
+    except MissingCapability:
+        cgroups = None
+    # Processes first: they hold namespaces, devices, sockets and mounts.
+    if cgroups is not None and cgroups.exists():
+        killed = cgroups.kill()
+        if killed:
+            done.append(f"killed {len(killed)} processes")
+        cgroups.remove()
+        done.append("removed the control groups")
+    for name in namespaces.names():
+        if not namespaces.delete(name):
+            raise LabError(f"cannot remove namespace {name}: try `ip netns delete {name}`")
+        done.append(f"removed namespace {name}")
+    return done + remains.remove_interfaces() + remains.remove_netns_configuration(namespaces.PREFIX)
+
+
+def _clear_directory(directory: Path, *, keep_logs: bool) -> list[str]:
+    if not directory.is_dir():
+        return []
+    if not (directory / MARKER).exists():
+        # Killed between making the directory and marking it: then it is empty.
+        with suppress(OSError):
+            directory.rmdir()
+            return [f"removed {directory}"]
+        return [f"left {directory} alone: it is not marked as a lab directory"]
+    if keep_logs:
+        removed = _remove_all_but_logs(directory)
+        return [f"removed {removed} files from {directory}, kept the logs"] if removed else []
+    for entry in directory.iterdir():
+        if entry.name != MARKER:
+            _remove(entry)
+    (directory / MARKER).unlink()  # last: until here a second attempt knows what it may remove
+    with suppress(OSError):
+        directory.rmdir()
+    return [f"removed {directory}"]
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise LabError(f"cannot remove {path}: {error.strerror}") from error
+
+
+def _remove_all_but_logs(directory: Path) -> int:
+    removed = 0
+    for where, directories, files in os.walk(directory, topdown=False):
+        for name in files:
+            path = Path(where, name)
+            if name in LOG_NAMES | {MARKER} or path.suffix in LOG_SUFFIXES:
+                continue
+            path.unlink(missing_ok=True)
+            removed += 1
+        for name in directories:
+            path = Path(where, name)
+            with suppress(OSError):
+                if path.is_symlink():
+                    path.unlink()
+                else:
+                    path.rmdir()  # stays when it holds logs
+    return removed
