@@ -1,0 +1,32 @@
+"""`python -m chaos.iam --config config.json`: run one replica of the identity service in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from chaos.iam.config import ConfigError, load
+from chaos.iam.server import Server
+
+USAGE = 64
+
+
+def main() -> int:
+    """Read the configuration and serve until SIGTERM; exit 64 when it cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m chaos.iam", description="A replica of the identity service."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="JSON file, see docs/identity-service.md")
+    arguments = parser.parse_args()
+    try:
+        config = load(arguments.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    Server(config).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
