@@ -17,3 +17,7 @@ class LabBusy(LabError):
 
 class InjectionError(LabError):
     """A fault could not be injected or taken back."""
+
+
+class SteadyStateError(LabError):
+    """The service was not in its steady state before the first fault, so nothing was broken."""

@@ -78,7 +78,8 @@ class VirtualClock:
     def sleep(self, seconds: float) -> None:
         """Run the simulation ``seconds`` further; nothing happens before the load started."""
         if self.started and seconds > 0:
-            self._simulator.run_until(self._simulator.now + seconds)
+            # rounded to the nanosecond, so that sleeping up to a moment arrives at that moment
+            self._simulator.run_until(max(round(self._simulator.now + seconds, 9), self._simulator.now))
 
 
 class SimulatedLab:

@@ -1,0 +1,1 @@
+"""The Chaos Toolkit extension: actions, probes and the control that brings the lab up."""
