@@ -1,0 +1,1 @@
+"""What is measured while an experiment runs, and what is checked when it is over."""

@@ -34,6 +34,12 @@ case $position in ''|00000000-*) position= ;; esac
 exec mariadbd --defaults-file="$PWD/my.cnf" ${position:+--wsrep-start-position="$position"}
 """
 
+ALONE = """\
+# The only member: nobody can have newer data, so it may always found the cluster anew.
+rm -f data/gvwstate.dat
+sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' data/grastate.dat
+"""
+
 
 def daemons(name: str, model: Galera, layout: Layout, connections: int) -> list[Daemon]:
     """The members of the Galera service ``name``, in site order.
@@ -65,7 +71,9 @@ def _member(
         "wsrep-on": "ON",
         "wsrep-provider": PROVIDER,
         "wsrep-cluster-name": CLUSTER,
-        "wsrep-cluster-address": "gcomm://" + ",".join(layout.overlay(other) for other in sites),
+        # An empty list founds a cluster, which only a member without others may do.
+        "wsrep-cluster-address": "gcomm://"
+        + ",".join(layout.overlay(other) for other in sites if len(sites) > 1),
         "wsrep-node-address": address,
         "wsrep-node-name": site,
         "wsrep-sst-method": "rsync",
@@ -85,7 +93,7 @@ def _member(
         argv=("/bin/sh", str(home / "start.sh")),
         files={
             "my.cnf": mariadb.option_file(options),
-            "start.sh": START,
+            "start.sh": START.replace("exec ", ALONE + "exec ") if len(sites) == 1 else START,
             "tmp/.keep": "",
         },
         address=address,

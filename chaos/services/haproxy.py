@@ -82,8 +82,7 @@ def config(model: Haproxy, servers: Sequence[Server], site: str, address: str, a
     queue = model.timeout_connect if model.timeout_queue is None else model.timeout_queue
     lines = [
         "global",
-        # Server state changes are notices; requests are logged below that level and not wanted.
-        "    log stdout format raw daemon notice",
+        # No log: server state changes go to standard error anyway, requests are not wanted.
         f"    stats socket {admin} mode 600 level admin",
         "    nbthread 1",
         # Two descriptors each; hosts without CAP_SYS_RESOURCE cannot raise their limit of open files.
@@ -91,7 +90,6 @@ def config(model: Haproxy, servers: Sequence[Server], site: str, address: str, a
         "",
         "defaults",
         "    mode http",
-        "    log global",
         f"    timeout connect {milliseconds(model.timeout_connect)}ms",
         f"    timeout client {milliseconds(model.timeout_client)}ms",
         f"    timeout server {milliseconds(model.timeout_server)}ms",

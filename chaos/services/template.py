@@ -28,7 +28,7 @@ from chaos.host.commands import run
 from chaos.services import galera, mariadb
 from chaos.services.daemon import Daemon
 
-FORMAT = "4"
+FORMAT = "1"
 """Changes when the way templates are made changes, so that old ones are not used."""
 
 KEPT = 3
@@ -91,7 +91,7 @@ def ensure(statements: Sequence[str], cache: Path) -> Template:
     """The template with ``statements`` run in it, from the cache or made now (about a second).
 
     Args:
-        statements: SQL scripts, run in order in the service's database.
+        statements: SQL scripts, run in order by the administrator.
         cache: directory to keep templates in.
 
     Raises:
@@ -197,16 +197,10 @@ def _fill(work: Path, data: Path, statements: Sequence[str]) -> None:
 
 def _run_all(connection: pymysql.Connection, statements: Sequence[str]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {mariadb.DATABASE} CHARACTER SET latin1")
-        cursor.execute(f"USE {mariadb.DATABASE}")
         for script in statements:
             cursor.execute(script)
             while cursor.nextset():
                 pass
-        cursor.execute(
-            f"GRANT ALL ON {mariadb.DATABASE}.* TO {mariadb.IAM_USER}@'%%' IDENTIFIED BY %s",
-            (mariadb.IAM_PASSWORD,),
-        )
         cursor.execute(
             f"GRANT REPLICATION SLAVE ON *.* TO {mariadb.REPLICATION_USER}@'%%' IDENTIFIED BY %s",
             (mariadb.REPLICATION_PASSWORD,),

@@ -1,0 +1,119 @@
+"""Replicas of the identity service (`chaos.iam`), each with the database a real one would be given."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from chaos.iam.schema import Seed, script
+from chaos.lab.layout import IAM_PORT, MARIADB_PORT, SENTINEL_PORT, SERVICE_NAME, Layout
+from chaos.services import http, mariadb
+from chaos.services.daemon import Condition, Daemon
+from chaos.services.haproxy import HEALTH_PATH
+from topologies.model import Galera, IndigoIam, MariadbReplication, RedisSentinel
+
+KEY_FILE = "signing-key.pem"
+"""One key for all replicas, in the lab's directory (INDIGO: the same JWKS file everywhere)."""
+
+
+def daemons(
+    name: str,
+    model: IndigoIam,
+    database: Galera | MariadbReplication,
+    sessions: RedisSentinel | None,
+    layout: Layout,
+    distance: dict[tuple[str, str], float],
+) -> list[Daemon]:
+    """The replicas of service ``name``, by site in the topology's order.
+
+    Args:
+        distance: round trip in seconds between sites, to find the nearest database member.
+    """
+    found = []
+    for site in layout.sites:
+        count = model.replicas.get(site, 0)
+        for index in range(count):
+            component = f"{name}@{site}" if count == 1 else f"{name}@{site}/{index}"
+            home = layout.home(name, site) / str(index)
+            member = layout.overlay(database_site(site, database, layout, distance))
+            found.append(
+                Daemon(
+                    component=component,
+                    role="iam",
+                    service=name,
+                    site=site,
+                    namespace=layout.namespace(site),
+                    group=f"{site}/{name}.{index}",
+                    home=home,
+                    argv=(sys.executable, "-m", "chaos.iam", "--config", str(home / "config.json")),
+                    files={"config.json": config(name, model, sessions, layout, site, index, member)},
+                    address=layout.overlay(site),
+                    port=IAM_PORT + index,
+                    index=index,
+                )
+            )
+    return found
+
+
+def database_site(
+    site: str,
+    database: Galera | MariadbReplication,
+    layout: Layout,
+    distance: dict[tuple[str, str], float],
+) -> str:
+    """The site whose database server a replica at ``site`` uses.
+
+    The primary with replication (IAM knows one endpoint and no read replicas, facts/iam.md section 6); the
+    member at its own site with Galera, else the nearest, of equally near ones the first in the topology.
+    """
+    if isinstance(database, MariadbReplication):
+        return database.primary
+    members = [other for other in layout.sites if other in database.members]
+    return site if site in members else min(members, key=lambda other: distance[site, other])
+
+
+def config(
+    name: str,
+    model: IndigoIam,
+    sessions: RedisSentinel | None,
+    layout: Layout,
+    site: str,
+    index: int,
+    database: str,
+) -> str:
+    """The configuration file of one replica, see `chaos.iam.config`."""
+    settings: dict[str, object] = {
+        "listen": f"{layout.overlay(site)}:{IAM_PORT + index}",
+        "site": site,
+        "instance": f"{name}-{site}-{index}",
+        "issuer": f"http://{SERVICE_NAME}/",
+        "database": {
+            "host": database,
+            "port": MARIADB_PORT,
+            "user": mariadb.IAM_USER,
+            "password": mariadb.IAM_PASSWORD,
+            "name": mariadb.DATABASE,
+        },
+        "pool": model.pool,
+        "pool_timeout": f"{model.pool_timeout:g}s",
+        "minimum_idle": min(8, model.pool),
+        "threads": model.threads,
+        "key_file": str(layout.directory / KEY_FILE),
+    }
+    if sessions is not None:
+        settings["redis"] = {
+            "sentinels": [[layout.overlay(other), SENTINEL_PORT] for other in sessions.sentinels],
+            "master": model.sessions,
+        }
+    return json.dumps(settings, indent=2) + "\n"
+
+
+def seed_script(model: IndigoIam) -> str:
+    """The SQL script with schema, clients, users and the service's own account."""
+    seed = Seed(reuse=model.reuse_refresh_token, clear=model.clear_access_tokens_on_refresh)
+    return script(seed, mariadb.DATABASE, mariadb.IAM_USER, mariadb.IAM_PASSWORD)
+
+
+def condition(daemon: Daemon) -> Condition:
+    """Whether the replica's own health check (which asks its database) answers 200."""
+    return http.condition(daemon.namespace, daemon.address, daemon.port, HEALTH_PATH)
