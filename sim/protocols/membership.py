@@ -1,36 +1,49 @@
 """Galera membership: who is in the view, whether it is primary, and how long agreeing takes.
 
-Driven message by message, so that stalls follow from timers and link delays:
+Driven message by message, so that a stall follows from timers and link delays:
 
-1. *Suspicion*. The engine reports every message with :func:`heard`, and calls :func:`check` for each
-   member every `evs.inactive_check_period`. A peer silent for more than `evs.suspect_timeout`
-   is suspected: the member enters GATHER and broadcasts a JOIN.
-2. *EVS agreement*. JOINs until all in the proposed view agree, INSTALL from the lowest member, one COMMIT
-   gap and one INSTALLED gap from each: 4 or 5 one-way delays. The new EVS view is then installed (``Step.installed``).
-3. *Primary component and group state*. Four totally ordered messages in the new view: PC state of each member,
-   PC install of the lowest, group state UUID of the lowest, group state of each: 4 times
-   1.0-1.5 RTT. Together 6..9 RTT, the "5..10, use 7" of components.md 1.11.
+1. *Suspicion*. A peer that sent nothing useful for more than `evs.suspect_timeout` is suspected at the next look
+   (every `evs.inactive_check_period`); the member enters GATHER and broadcasts a JOIN. A suspect
+   is dropped at once by who suspects it itself, or when a majority of the view suspects it.
+2. *EVS agreement*: 5 one-way delays. JOINs until all proposed members propose the same view; a second, settled
+   JOIN once the messages under way have arrived (message recovery); INSTALL from the lowest member; a COMMIT gap
+   and an INSTALLED gap from each. The new view is then installed (``Step.installed``).
+3. *Primary component and group state*: four totally ordered rounds in the new view (PC state of each member, PC
+   install of the lowest, group state UUID of the lowest, group state of each), 1-1.5 RTT each.
 
-Sending is refused (a commit hangs) unless :func:`can_send`. A member whose view has no quorum turns
-non-primary at PC state exchange. Sources: gcomm evs_proto.cpp (check_inactive, check_suspects,
-handle_join/install/gap, shift_to), pc_proto.cpp (have_quorum, is_prim), components.md 1.11-1.12.
+Together 6.5-8.5 RTT: the "5..10, use 7" of components.md 1.11. Commits hang unless :func:`can_send`; a member
+whose view has no quorum turns non-primary when the view is installed.
+Sources: gcomm evs_proto.cpp (check_inactive, check_suspects, handle_join, handle_install, handle_gap, shift_to),
+pc_proto.cpp (have_quorum, is_prim), gcs_core.cpp (state exchange), gmcast.cpp; components.md 1.11, 1.12.
 
 Engine loop, for every member i:
-    every check period:      step = check(group, i, now)
-    every join_retrans 1 s:  step = retransmit(group, i, now)     # only acts in GATHER/INSTALL
-    control message:         step = receive(group, i, message, now)
-    EVS message of the same view: heard(group, i, sender, now); evs.receive(view[i], ...)
-    EVS delivery with payload < 0: step = deliver(group, i, payload, now)
-    for each step: broadcast step.sends to members of message.targets with link delays;
-        step.installed: evs.transitional(old view), new evs view; then evs.submit(new, i, p, CONTROL_BYTES) for p in step.submits
-        step.events: galera.view / galera.primary / galera.non-primary
-    link of i and j back up: at reconnect_at(...) both ends call reconnected(group, i, j, now)
+    every inactive_check_period:  step = check(group, i, now)
+    every join_retrans_period:    step = retransmit(group, i, now)     (acts in GATHER and INSTALL only)
+    control message arrives:      step = receive(group, i, message, now)
+    EVS message arrives:          heard(group, i, sender, now), then evs.receive if it is of i's view
+    payload < 0 is delivered:     step = deliver(group, i, payload, now)
+    for each step: broadcast step.sends to members_of(message.targets) with the links' delays;
+        if step.gathering: evs.flush(view, i), whose messages go out too;
+        if step.installed: evs.transitional(old view, survivors) and a new EVS view for the mask;
+        evs.submit(view, i, payload, CONTROL_BYTES) for step.submits; log step.events
+    cut of i and j healed: at reconnect_at(...) both call reconnected(group, i, j, now); when two components are
+        joined by one connection, their other pairs follow within 0.1 s and an RTT (gmcast topology messages)
+
+Example:
+    >>> group = new_group(3)
+    >>> for peer in (1, 2): heard(group, 0, peer, 10.0)
+    >>> heard(group, 0, 1, 15.0)
+    >>> check(group, 0, 15.2).sends[0].operational          # member 2 is out: {0, 1}
+    3
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from sim.protocols.tables import Floats, Ints, members_of
+from sim.protocols.tcp import SYN_GIVES_UP, syn_retransmissions
 
 OPERATIONAL, GATHER, INSTALL, CLOSED = 0, 1, 2, 3
 """EVS states of a member."""
@@ -38,11 +51,17 @@ OPERATIONAL, GATHER, INSTALL, CLOSED = 0, 1, 2, 3
 PRIMARY, EXCHANGING, NON_PRIMARY = 0, 1, 2
 """Primary-component states of a member."""
 
-JOIN, INSTALL_VIEW, COMMIT_GAP, INSTALL_GAP, LEAVE = 0, 1, 2, 3, 4
+JOIN, INSTALL_VIEW, COMMIT_GAP, INSTALLED_GAP, LEAVE = 0, 1, 2, 3, 4
 """Control messages."""
 
+PC_STATE, PC_INSTALL, GROUP_UUID, GROUP_STATE = 0, 1, 2, 3
+"""Control payloads, sent in total order."""
+
 CONTROL_BYTES = 400
-"""Size in bytes of a control message (order of magnitude: a node list of a few members)."""
+"""Size in bytes of a control message (order of magnitude: a list of a few members)."""
+
+GMCAST_CHECK_PERIOD = 0.5
+"""Seconds between looks at gmcast connections (hard-coded)."""
 
 
 class Timers(NamedTuple):
@@ -59,8 +78,21 @@ class Timers(NamedTuple):
     reconnect_period: float = 1.0
 
 
+DEFAULT_TIMERS = Timers()
+
+
 class Message(NamedTuple):
-    """A control message, broadcast to the members in the mask ``targets``."""
+    """A control message, broadcast to the members in the mask ``targets``.
+
+    Attributes:
+        kind: JOIN, INSTALL_VIEW, COMMIT_GAP, INSTALLED_GAP or LEAVE.
+        sender: member.
+        targets: mask of members it goes to.
+        view: id of the sender's view (JOIN, LEAVE) or of the view to install.
+        operational: mask of the proposed view.
+        suspected: mask of the members the sender suspects.
+        settled: JOIN: 1 when the sender has everything the proposed members had sent.
+    """
 
     kind: int
     sender: int
@@ -68,11 +100,11 @@ class Message(NamedTuple):
     view: int
     operational: int
     suspected: int
-    left: int
+    settled: int
 
 
 class Event(NamedTuple):
-    """Something to log: kind is an Observation event kind, ``view`` the mask of members."""
+    """Something to log: an event kind of `experiments.observation`; ``view`` is a mask of members."""
 
     member: int
     kind: str
@@ -84,121 +116,403 @@ class Step(NamedTuple):
 
     Attributes:
         sends: control messages to broadcast.
-        installed: the EVS view just installed: (view id, mask of members), or None.
-        submits: control payloads (negative ints) to submit in the member's EVS view.
+        submits: control payloads (negative) to submit in the member's EVS view, the new one if installed.
         events: what to log.
+        installed: (view id, mask) of EVS views installed now, at most one.
+        gathering: non-empty when the member just stopped sending: flush its EVS queue.
     """
 
     sends: list[Message]
-    installed: tuple[int, int] | None
-    submits: list[int]
+    submits: Ints
     events: list[Event]
+    installed: list[tuple[int, int]]
+    gathering: Ints
 
 
 @dataclass
 class Group:
-    """State of all members (fields are lists indexed by member; masks are bit sets of members)."""
+    """State of all members; lists are indexed by member, pairs by ``member * n + peer``; masks are bit sets.
+
+    Attributes:
+        n: how many members there are.
+        timers: see :class:`Timers`.
+        weights: `pc.weight` of each.
+        ignore_sb: `pc.ignore_sb`.
+        evs: EVS state.
+        pc: primary-component state.
+        view: id of the EVS view.
+        mask: members of the EVS view.
+        prim: 1 if the member comes from a primary component.
+        synced: 1 if it has the data (no state transfer is due).
+        last_prim: id of its last primary view.
+        last_prim_mask: members of that.
+        left: members of the view that left gracefully.
+        operational: proposed members while in GATHER.
+        suspected: suspected peers.
+        settled: 1 once the settled JOIN was sent.
+        sent_join: mask that the last JOIN proposed, -1 for none.
+        gather_since: when GATHER was entered.
+        install_id: id of the view being installed, -1 for none.
+        install_mask: its members.
+        committed: members whose COMMIT gap was seen.
+        installed: members whose INSTALLED gap was seen.
+        gap_id: by pair, view id of the last COMMIT gap; ``installed_id`` the same for INSTALLED gaps.
+        installed_id: see ``gap_id``.
+        heard: by pair, when the last useful message came.
+        join_mask: by pair, mask of the peer's last JOIN, -1 for none.
+        join_suspected: by pair, suspects in it.
+        join_settled: by pair, whether it was settled.
+        join_view: by pair, sender's view id in it.
+        states: PC state messages delivered in this view.
+        group_states: group state messages delivered in this view.
+        came_prim: 1 if the member was primary when it entered this view.
+    """
 
     n: int
     timers: Timers
-    weights: list[int]
-    evs: list[int] = field(default_factory=list)
-    pc: list[int] = field(default_factory=list)
+    weights: Ints
+    ignore_sb: bool
+    evs: Ints
+    pc: Ints
+    view: Ints
+    mask: Ints
+    prim: Ints
+    synced: Ints
+    last_prim: Ints
+    last_prim_mask: Ints
+    left: Ints
+    operational: Ints
+    suspected: Ints
+    settled: Ints
+    sent_join: Ints
+    gather_since: Floats
+    install_id: Ints
+    install_mask: Ints
+    committed: Ints
+    installed: Ints
+    gap_id: Ints
+    installed_id: Ints
+    heard: Floats
+    join_mask: Ints
+    join_suspected: Ints
+    join_settled: Ints
+    join_view: Ints
+    states: Ints
+    group_states: Ints
+    came_prim: Ints
 
 
 def new_group(
-    n: int, *, weights: list[int] | None = None, timers: Timers = Timers(), ignore_sb: bool = False
+    n: int,
+    *,
+    weights: list[int] | None = None,
+    timers: Timers = DEFAULT_TIMERS,
+    ignore_sb: bool = False,
+    now: float = 0.0,
 ) -> Group:
-    """A healthy primary component of all ``n`` members."""
-    raise NotImplementedError
+    """A healthy primary component of all ``n`` members, in view 0."""
+    everyone = (1 << n) - 1
+    return Group(
+        n=n,
+        timers=timers,
+        weights=list(weights) if weights is not None else [1] * n,
+        ignore_sb=ignore_sb,
+        evs=[OPERATIONAL] * n,
+        pc=[PRIMARY] * n,
+        view=[0] * n,
+        mask=[everyone] * n,
+        prim=[1] * n,
+        synced=[1] * n,
+        last_prim=[0] * n,
+        last_prim_mask=[everyone] * n,
+        left=[0] * n,
+        operational=[everyone] * n,
+        suspected=[0] * n,
+        settled=[0] * n,
+        sent_join=[-1] * n,
+        gather_since=[now] * n,
+        install_id=[-1] * n,
+        install_mask=[0] * n,
+        committed=[0] * n,
+        installed=[0] * n,
+        gap_id=[-1] * (n * n),
+        installed_id=[-1] * (n * n),
+        heard=[now] * (n * n),
+        join_mask=[-1] * (n * n),
+        join_suspected=[0] * (n * n),
+        join_settled=[0] * (n * n),
+        join_view=[-1] * (n * n),
+        states=[0] * n,
+        group_states=[0] * n,
+        came_prim=[1] * n,
+    )
 
 
 def can_send(group: Group, member: int) -> bool:
-    """Whether a commit at ``member`` may be replicated now (else it hangs, or fails if non-primary)."""
-    raise NotImplementedError
+    """Whether a commit at ``member`` may be replicated now (else it hangs; it fails if not :func:`is_ready`)."""
+    return group.evs[member] == OPERATIONAL and group.pc[member] == PRIMARY
 
 
 def is_ready(group: Group, member: int) -> bool:
-    """Whether statements are served: False means error 1047 (non-primary or still joining)."""
-    raise NotImplementedError
+    """Whether statements are served: False means error 1047 (non-primary or joining), or that it is dead."""
+    return group.evs[member] != CLOSED and group.prim[member] == 1 and group.synced[member] == 1
+
+
+def is_joining(group: Group, member: int) -> bool:
+    """Whether ``member`` is in the primary component and waits for its state transfer: call :func:`joined` after it."""
+    return can_send(group, member) and not group.synced[member]
+
+
+def joined(group: Group, member: int) -> None:
+    """The state transfer of ``member`` is complete."""
+    group.synced[member] = 1
 
 
 def heard(group: Group, member: int, peer: int, now: float) -> None:
-    """``member`` got a useful message from ``peer``."""
-    raise NotImplementedError
+    """``member`` got a useful message (new slots or a higher ARU) from ``peer``."""
+    group.heard[member * group.n + peer] = now
 
 
 def check(group: Group, member: int, now: float) -> Step:
     """The inactivity check of ``member`` (every `evs.inactive_check_period`)."""
-    raise NotImplementedError
+    step = _nothing()
+    if group.evs[member] == CLOSED:
+        return step
+    n, timers = group.n, group.timers
+    peers = group.operational[member] & ~(1 << member)
+    for peer in members_of(peers):
+        silence = now - group.heard[member * n + peer]
+        if silence > timers.suspect_timeout:
+            group.suspected[member] |= 1 << peer
+            # Nobody that still sends JOINs is dropped on suspicion alone.
+            if group.join_mask[member * n + peer] < 0 or silence > timers.inactive_timeout:
+                group.operational[member] &= ~(1 << peer)
+        else:
+            group.suspected[member] &= ~(1 << peer)
+    if n > 2 and peers and peers & ~group.suspected[member] == 0:
+        group.operational[member] = 1 << member
+    if group.evs[member] == OPERATIONAL and group.suspected[member]:
+        _gather(group, member, now, step)
+    if group.evs[member] in (GATHER, INSTALL):
+        if now - group.gather_since[member] > timers.install_timeout:
+            _drop_inconsistent(group, member)
+            group.gather_since[member] = now
+        _propose(group, member, step)
+        _agree(group, member, now, step)
+    return step
 
 
 def retransmit(group: Group, member: int, now: float) -> Step:
     """The join retransmission timer of ``member`` (every `evs.join_retrans_period`)."""
-    raise NotImplementedError
+    step = _nothing()
+    state = group.evs[member]
+    if state == GATHER and group.install_id[member] < 0:
+        step.sends.append(_join(group, member))
+    elif state in (GATHER, INSTALL):
+        step.sends.append(_gap(group, member, COMMIT_GAP))
+        if state == INSTALL:
+            step.sends.append(_gap(group, member, INSTALLED_GAP))
+        elif _representative(group.install_mask[member]) == member:
+            step.sends.append(_gap(group, member, INSTALL_VIEW))
+    return step
 
 
 def receive(group: Group, member: int, message: Message, now: float) -> Step:
     """``member`` gets a control message."""
-    raise NotImplementedError
+    step = _nothing()
+    if group.evs[member] == CLOSED:
+        return step
+    heard(group, member, message.sender, now)
+    if message.kind == JOIN:
+        _on_join(group, member, message, now, step)
+    elif message.kind == LEAVE:
+        _on_leave(group, member, message, now, step)
+    elif message.kind == INSTALL_VIEW:
+        if (
+            group.evs[member] == GATHER
+            and group.install_id[member] < 0
+            and message.operational == group.operational[member]
+        ):
+            _accept(group, member, message.view, message.operational, step)
+    else:
+        table = group.gap_id if message.kind == COMMIT_GAP else group.installed_id
+        pair = member * group.n + message.sender
+        table[pair] = max(table[pair], message.view)
+    _advance(group, member, now, step)
+    return step
 
 
 def deliver(group: Group, member: int, payload: int, now: float) -> Step:
-    """A control payload (negative) was delivered in total order at ``member``."""
-    raise NotImplementedError
+    """A control payload (negative) was delivered in total order at ``member``; those of older views are ignored."""
+    step = _nothing()
+    view, kind, sender = _unpack(group, payload)
+    if view != group.view[member] or group.evs[member] == CLOSED:
+        return step
+    mask, lowest = group.mask[member], _representative(group.mask[member])
+    if kind == PC_STATE:
+        group.states[member] |= 1 << sender
+        if group.states[member] == mask:
+            if not _becomes_primary(group, mask):
+                if group.pc[member] != NON_PRIMARY:
+                    _lose_primary(group, member, step)
+            elif member == lowest:
+                step.submits.append(_pack(group, member, PC_INSTALL))
+    elif kind == PC_INSTALL:
+        group.pc[member] = EXCHANGING
+        group.prim[member] = 1
+        group.last_prim[member] = view
+        group.last_prim_mask[member] = mask
+        step.events.append(Event(member, "galera.view", mask))
+        if member == lowest:
+            step.submits.append(_pack(group, member, GROUP_UUID))
+    elif kind == GROUP_UUID:
+        step.submits.append(_pack(group, member, GROUP_STATE))
+    else:
+        group.group_states[member] |= 1 << sender
+        if group.group_states[member] == mask:
+            group.pc[member] = PRIMARY
+            if not group.came_prim[member]:
+                step.events.append(Event(member, "galera.primary", mask))
+    return step
 
 
-def leave(group: Group, member: int, now: float) -> Step:
-    """``member`` is shut down gracefully (SIGTERM)."""
-    raise NotImplementedError
+def leave(group: Group, member: int) -> Step:
+    """``member`` is shut down gracefully (SIGTERM): the others need not suspect it, and quorum counts it as left."""
+    step = _nothing()
+    others = group.mask[member] & ~(1 << member)
+    step.sends.append(Message(LEAVE, member, others, group.view[member], 0, 0, 0))
+    crash(group, member)
+    return step
 
 
 def crash(group: Group, member: int) -> None:
-    """``member`` dies; nobody is told."""
-    raise NotImplementedError
+    """``member`` dies; nobody is told (a TCP reset is not used as a sign)."""
+    group.evs[member] = CLOSED
+    group.pc[member] = NON_PRIMARY
+    group.prim[member] = 0
+    group.synced[member] = 0
 
 
-def start(group: Group, member: int, now: float) -> None:
-    """A dead member's process runs again, alone and without a view; then call :func:`reconnected`."""
-    raise NotImplementedError
+def start(group: Group, member: int, now: float, *, recovered: bool = True) -> None:
+    """A dead member's process runs again, alone and without data; then :func:`reconnected` with its peers.
+
+    Args:
+        group: the state.
+        member: which.
+        now: seconds.
+        recovered: whether it still knows its last primary view (`gvwstate.dat`: yes after a crash, no after
+            a graceful stop), which counts when a primary component re-forms.
+    """
+    n = group.n
+    group.evs[member] = OPERATIONAL
+    group.view[member] = _next_view(group, member)
+    group.mask[member] = group.operational[member] = 1 << member
+    group.suspected[member] = group.left[member] = 0
+    group.sent_join[member] = group.install_id[member] = -1
+    if not recovered:
+        group.last_prim[member] = -1
+        group.last_prim_mask[member] = 0
+    for peer in range(n):
+        group.heard[member * n + peer] = now
+        _forget_joins(group, member, peer)
+    group.states[member] = group.group_states[member] = 0
+    group.came_prim[member] = 0
 
 
 def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
-    """The connection between ``member`` and ``peer`` works again (or for the first time)."""
-    raise NotImplementedError
+    """The connection between ``member`` and ``peer`` works (again): a peer outside the view is asked to join."""
+    step = _nothing()
+    heard(group, member, peer, now)
+    if group.evs[member] == CLOSED or group.operational[member] >> peer & 1:
+        return step
+    if group.evs[member] == OPERATIONAL:
+        _gather(group, member, now, step)
+    group.suspected[member] &= ~(1 << peer)
+    group.left[member] &= ~(1 << peer)
+    group.operational[member] |= 1 << peer
+    _forget_joins(group, member, peer)
+    _propose(group, member, step)
+    return step
 
 
 def reconnect_at(
-    healed: float, excluded_at: float, draw: float, *, left: bool = False, timers: Timers = Timers()
+    cut: float,
+    healed: float,
+    excluded_at: float,
+    age: float,
+    draw: float,
+    *,
+    left: bool = False,
+    timers: Timers = DEFAULT_TIMERS,
+    syn_linear: int = 0,
 ) -> float:
-    """When two members that lost each other connect again, in seconds.
+    """When a member that lost the others gets its first SYN through to one of them, in seconds.
+
+    gmcast gives a connection up after `peer_timeout` of silence and connects again 1 s later. That
+    connect goes into the dead link, and gmcast waits for it however long the kernel tries: so
+    what counts after the heal is the kernel's SYN back-off. The members of the
+    primary component forget the peer and do not call it; for time_wait / 2 after excluding it (time_wait if
+    it left) they also hang up on it, whereupon it calls again every second.
 
     Args:
-        healed: when packets pass again.
-        excluded_at: when the later of the two dropped the other from its view.
-        draw: uniform in [0, 1): phase of the reconnect timer.
-        left: the peer had left gracefully (ban of time_wait instead of time_wait / 2).
+        cut: when packets stopped.
+        healed: when they pass again.
+        excluded_at: when the others installed a view without it.
+        age: seconds between the last message before the cut and the cut.
+        draw: uniform in [0, 1): phase of gmcast's check timer.
+        left: whether it had left gracefully.
+        timers: see :class:`Timers`.
+        syn_linear: `net.ipv4.tcp_syn_linear_timeouts` (4 since Linux 6.5).
     """
-    raise NotImplementedError
+    at = cut - age + timers.peer_timeout + GMCAST_CHECK_PERIOD * draw + timers.reconnect_period
+    if healed > at:
+        waits = [0.0, *syn_retransmissions(syn_linear)]
+        while all(at + wait < healed for wait in waits):
+            at += waits[-1] + SYN_GIVES_UP
+        at = next(at + wait for wait in waits if at + wait >= healed)
+    elif healed - cut + age < timers.peer_timeout:
+        return healed
+    allowed = excluded_at + timers.time_wait / (1 if left else 2)
+    while at < allowed:
+        at += timers.reconnect_period
+    return at
 
 
-def has_quorum(
-    present: int, left: int, previous: int, weights: list[int], *, ignore_sb: bool = False
-) -> bool:
-    """Whether ``present`` members stay primary: ``2 W(present) + W(left) > W(previous)``, masks of members."""
-    raise NotImplementedError
+def has_quorum(present: int, left: int, previous: int, weights: Ints, *, ignore_sb: bool = False) -> bool:
+    """Whether the ``present`` members of the ``previous`` primary view stay primary (masks of members).
 
-
-def relayed(delay: list[list[float]], cut: list[list[bool]]) -> list[list[float]]:
-    """One-way delays when a pair that cannot talk goes through the best common peer (inf if none).
-
-    gmcast relays between peers that lost their direct connection; the switch takes about `gmcast.peer_timeout`.
+    ``2 W(present) + W(left gracefully) > W(previous)``; equality is a split brain, accepted only with
+    `pc.ignore_sb`. Source: pc_proto.cpp have_quorum.
     """
-    raise NotImplementedError
+    twice = 2 * _weight(present & previous, weights) + _weight(left & previous & ~present, weights)
+    whole = _weight(previous, weights)
+    return twice > whole or (ignore_sb and twice == whole)
+
+
+def relayed(delay: list[list[float]], connected: list[list[bool]]) -> list[list[float]]:
+    """One-way delays when a pair that cannot talk goes through the best common peer (inf if there is none).
+
+    gmcast members relay for peers that lost their direct connection, after about `gmcast.peer_timeout`.
+    """
+    n = len(delay)
+    paths = [[delay[a][b] if a == b or connected[a][b] else float("inf") for b in range(n)] for a in range(n)]
+    direct = [row[:] for row in paths]
+    for a in range(n):
+        for b in range(n):
+            for c in range(n):
+                if paths[a][b] == float("inf") or not connected[a][b]:
+                    paths[a][b] = min(paths[a][b], direct[a][c] + direct[c][b])
+    return paths
 
 
 class Rejoin(NamedTuple):
-    """How a member gets the data it missed."""
+    """How a member gets the data it missed.
+
+    Attributes:
+        kind: `ist` or `sst`.
+        seconds: how long it takes.
+        donor_blocked: whether the donor's writes hang meanwhile (rsync holds a global read lock).
+    """
 
     kind: str
     seconds: float
@@ -207,14 +521,259 @@ class Rejoin(NamedTuple):
 
 def state_transfer(
     missing_bytes: float,
-    gcache_bytes: float,
     data_bytes: float,
     bandwidth: float,
     rtt: float,
     *,
     position_known: bool,
+    gcache_bytes: float = 128 * 2.0**20,
     fixed: float = 0.0,
     method: str = "rsync",
 ) -> Rejoin:
-    """IST when the position is known and the donor's cache still holds what is missing, else SST."""
-    raise NotImplementedError
+    """IST when the position is known and the donor's cache still holds what is missing, else SST.
+
+    Args:
+        missing_bytes: write sets ordered since the joiner's position.
+        data_bytes: size of the data directory.
+        bandwidth: bits per second between donor and joiner.
+        rtt: round-trip time between them.
+        position_known: a live process after a partition knows it, and a crashed one started with
+            `--wsrep-start-position`; one started bare after a crash does not (components.md 1.12).
+        gcache_bytes: `gcache.size` of the donor (128 MiB).
+        fixed: seconds of local work (starting scripts, recovering the storage engine).
+        method: `rsync` or `mariabackup`.
+    """
+    if position_known and missing_bytes <= gcache_bytes:
+        # Request in total order, then a stream of its own: connect and request.
+        return Rejoin("ist", 1.5 * rtt + 2 * rtt + 8 * missing_bytes / bandwidth, False)
+    seconds = fixed + 3.5 * rtt + 8 * (data_bytes + missing_bytes) / bandwidth
+    return Rejoin("sst", seconds, method == "rsync")
+
+
+def _nothing() -> Step:
+    return Step([], [], [], [], [])
+
+
+def _gather(group: Group, member: int, now: float, step: Step) -> None:
+    """Stop sending and begin to look for a new view."""
+    group.evs[member] = GATHER
+    group.gather_since[member] = now
+    group.settled[member] = 0
+    group.sent_join[member] = -1
+    group.install_id[member] = -1
+    step.gathering.append(member)
+
+
+def _join(group: Group, member: int) -> Message:
+    targets = (group.operational[member] | group.mask[member]) & ~(1 << member)
+    return Message(
+        JOIN,
+        member,
+        targets,
+        group.view[member],
+        group.operational[member],
+        group.suspected[member],
+        group.settled[member],
+    )
+
+
+def _gap(group: Group, member: int, kind: int) -> Message:
+    mask = group.install_mask[member]
+    return Message(kind, member, mask & ~(1 << member), group.install_id[member], mask, 0, 0)
+
+
+def _propose(group: Group, member: int, step: Step) -> None:
+    """Broadcast a JOIN if this member's proposal changed, and go back to GATHER if a view was being installed."""
+    if group.operational[member] == group.sent_join[member]:
+        return
+    group.evs[member] = GATHER
+    group.install_id[member] = -1
+    group.settled[member] = 0
+    group.sent_join[member] = group.operational[member]
+    step.sends.append(_join(group, member))
+
+
+def _on_join(group: Group, member: int, message: Message, now: float, step: Step) -> None:
+    sender, n = message.sender, group.n
+    pair = member * n + sender
+    same_view = bool(group.mask[member] >> sender & 1)
+    if same_view and message.view < group.view[member]:
+        return  # from before the present view
+    if message.view < group.join_view[pair]:
+        return
+    group.join_mask[pair] = message.operational
+    group.join_suspected[pair] = message.suspected
+    group.join_settled[pair] = message.settled
+    group.join_view[pair] = message.view
+    if group.evs[member] == OPERATIONAL:
+        _gather(group, member, now, step)
+    if not same_view:
+        group.operational[member] |= 1 << sender
+    _check_suspects(group, member, message)
+    if group.install_id[member] >= 0 and message.operational != group.install_mask[member]:
+        # Somebody changed its mind: the view under way will not be installed.
+        group.evs[member] = GATHER
+        group.install_id[member] = -1
+        group.settled[member] = 0
+        step.sends.append(_join(group, member))
+    _propose(group, member, step)
+
+
+def _check_suspects(group: Group, member: int, message: Message) -> None:
+    """Drop who is suspected by a majority of the view, or suspected here and dropped by the sender."""
+    n, view = group.n, group.mask[member]
+    for suspect in members_of(message.suspected & group.operational[member] & ~(1 << member)):
+        count = group.suspected[member] >> suspect & 1
+        for voter in members_of(view & ~(1 << member) & ~(1 << suspect)):
+            if group.join_mask[member * n + voter] >= 0:
+                count += group.join_suspected[member * n + voter] >> suspect & 1
+        if count > len(members_of(view)) // 2:
+            group.operational[member] &= ~(1 << suspect)
+    group.operational[member] &= ~(group.suspected[member] & ~message.operational) | 1 << member
+
+
+def _on_leave(group: Group, member: int, message: Message, now: float, step: Step) -> None:
+    if message.view != group.view[member]:
+        return
+    if group.evs[member] == OPERATIONAL:
+        _gather(group, member, now, step)
+    group.left[member] |= 1 << message.sender
+    group.operational[member] &= ~(1 << message.sender)
+    _propose(group, member, step)
+
+
+def _drop_inconsistent(group: Group, member: int) -> None:
+    """The install timer expired: drop who does not propose the same view."""
+    for peer in members_of(group.operational[member] & ~(1 << member)):
+        if group.join_mask[member * group.n + peer] != group.operational[member]:
+            group.operational[member] &= ~(1 << peer)
+
+
+def _agree(group: Group, member: int, now: float, step: Step) -> None:
+    """While in GATHER: settle, and as the lowest member send the INSTALL, once all propose the same."""
+    n, mine = group.n, group.operational[member]
+    if group.evs[member] != GATHER or group.install_id[member] >= 0:
+        return
+    others = members_of(mine & ~(1 << member))
+    if any(group.join_mask[member * n + peer] != mine for peer in others):
+        return
+    if not group.settled[member]:
+        group.settled[member] = 1
+        if others:
+            step.sends.append(_join(group, member))
+    if _representative(mine) != member or any(not group.join_settled[member * n + peer] for peer in others):
+        return
+    _accept(group, member, _next_view(group, member), mine, step, install=True)
+    _advance(group, member, now, step)
+
+
+def _accept(group: Group, member: int, view: int, mask: int, step: Step, *, install: bool = False) -> None:
+    """Take part in installing ``view``: send the COMMIT gap."""
+    group.install_id[member] = view
+    group.install_mask[member] = mask
+    if mask == 1 << member:
+        return
+    if install:
+        step.sends.append(_gap(group, member, INSTALL_VIEW))
+    step.sends.append(_gap(group, member, COMMIT_GAP))
+
+
+def _advance(group: Group, member: int, now: float, step: Step) -> None:
+    """GATHER to INSTALL when all have committed to the view, to OPERATIONAL when all have installed it."""
+    _agree(group, member, now, step)
+    view, mask = group.install_id[member], group.install_mask[member]
+    if view < 0:
+        return
+    others = members_of(mask & ~(1 << member))
+    row = member * group.n
+    if group.evs[member] == GATHER and all(group.gap_id[row + peer] == view for peer in others):
+        group.evs[member] = INSTALL
+        if others:
+            step.sends.append(_gap(group, member, INSTALLED_GAP))
+    if group.evs[member] == INSTALL and all(group.installed_id[row + peer] == view for peer in others):
+        _install(group, member, now, step)
+
+
+def _install(group: Group, member: int, now: float, step: Step) -> None:
+    """The view is agreed: quorum is judged, then the members exchange their states in total order."""
+    n = group.n
+    group.view[member] = group.install_id[member]
+    group.mask[member] = group.operational[member] = group.install_mask[member]
+    group.install_id[member] = group.sent_join[member] = -1
+    group.suspected[member] = 0
+    group.evs[member] = OPERATIONAL
+    group.states[member] = group.group_states[member] = 0
+    for peer in range(n):
+        _forget_joins(group, member, peer)
+        group.heard[member * n + peer] = now
+    step.installed.append((group.view[member], group.mask[member]))
+
+    keeps = group.prim[member] and has_quorum(
+        group.mask[member],
+        group.left[member],
+        group.last_prim_mask[member],
+        group.weights,
+        ignore_sb=group.ignore_sb,
+    )
+    group.left[member] = 0
+    if group.prim[member] and not keeps:
+        _lose_primary(group, member, step)
+    elif keeps:
+        group.pc[member] = EXCHANGING
+    group.came_prim[member] = group.prim[member]
+    step.submits.append(_pack(group, member, PC_STATE))
+
+
+def _lose_primary(group: Group, member: int, step: Step) -> None:
+    group.pc[member] = NON_PRIMARY
+    group.prim[member] = 0
+    group.synced[member] = 0
+    step.events.append(Event(member, "galera.non-primary", group.mask[member]))
+
+
+def _becomes_primary(group: Group, mask: int) -> bool:
+    """PC state exchange: some come from a primary component, or all of the last one are back (is_prim)."""
+    members = members_of(mask)
+    if any(group.came_prim[member] for member in members):
+        return True
+    newest = max(group.last_prim[member] for member in members)
+    if newest < 0:
+        return False
+    last = 0
+    for member in members:
+        if group.last_prim[member] == newest:
+            last |= group.last_prim_mask[member]
+    return last & ~mask == 0
+
+
+def _forget_joins(group: Group, member: int, peer: int) -> None:
+    group.join_mask[member * group.n + peer] = -1
+    group.join_suspected[member * group.n + peer] = 0
+    group.join_settled[member * group.n + peer] = 0
+    group.join_view[member * group.n + peer] = -1
+
+
+def _next_view(group: Group, member: int) -> int:
+    """An id above all ids this member knows, and unlike any another member can choose."""
+    newest = group.view[member]
+    for peer in range(group.n):
+        newest = max(newest, group.join_view[member * group.n + peer])
+    return (newest // group.n + 1) * group.n + member
+
+
+def _pack(group: Group, member: int, kind: int) -> int:
+    return -1 - ((group.view[member] * 4 + kind) * group.n + member)
+
+
+def _unpack(group: Group, payload: int) -> tuple[int, int, int]:
+    rest, sender = divmod(-1 - payload, group.n)
+    return rest // 4, rest % 4, sender
+
+
+def _representative(mask: int) -> int:
+    """The lowest member of a mask."""
+    return (mask & -mask).bit_length() - 1
+
+
+def _weight(mask: int, weights: Ints) -> int:
+    return sum(weights[member] for member in members_of(mask))

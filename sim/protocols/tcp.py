@@ -28,10 +28,13 @@ MAX_RTO = 120.0
 """Linux TCP_RTO_MAX."""
 
 INITIAL_RTO = 1.0
-"""First SYN retransmission; it then doubles: 1, 3, 7, 15, 31, 63 s after the first SYN."""
+"""First SYN retransmission."""
 
 SYN_RETRIES = 6
 """net.ipv4.tcp_syn_retries: connect gives up after about 127 s."""
+
+SYN_GIVES_UP = 64.0
+"""Seconds from the last SYN retransmission until the kernel reports a timeout."""
 
 DATA_RETRIES = 15
 """net.ipv4.tcp_retries2: an established connection gives up after 13-30 minutes."""
@@ -106,13 +109,32 @@ def resumed_after(sent: float, healed: float, rto: float, retries: int = DATA_RE
     return inf
 
 
-def connected_after(started: float, healed: float, rtt: float, timeout: float = inf) -> float:
+def syn_retransmissions(linear: int = 0) -> list[float]:
+    """Times of the SYN retransmissions after a connect at 0.
+
+    1, 3, 7, 15, 31, 63 s; since Linux 6.5 (`net.ipv4.tcp_syn_linear_timeouts`, 4) the first ``linear`` come
+    every second and the doubling starts after them: 1, 2, 3, 4, 5, 7, 11, 19, 35, 67 s.
+    """
+    first = [INITIAL_RTO * (i + 1) for i in range(linear)]
+    return first + [linear * INITIAL_RTO + at for at in retransmissions(INITIAL_RTO, SYN_RETRIES)]
+
+
+def connected_after(
+    started: float, healed: float, rtt: float, timeout: float = inf, syn_linear: int = 0
+) -> float:
     """When a connect begun at ``started`` into a link dead until ``healed`` succeeds, or inf.
 
-    SYN retries come 1, 3, 7, 15, 31, 63 s after the start; ``timeout`` is the application's.
+    Args:
+        started: time of the first SYN.
+        healed: when packets pass again.
+        rtt: round-trip time.
+        timeout: the application's.
+        syn_linear: see :func:`syn_retransmissions`.
     """
-    at = resumed_after(started, healed, INITIAL_RTO, SYN_RETRIES) + rtt
-    return at if at - started <= timeout else inf
+    at = next(
+        (t for t in [started, *(started + s for s in syn_retransmissions(syn_linear))] if t >= healed), inf
+    )
+    return at + rtt if at + rtt - started <= timeout else inf
 
 
 def loss_limited_bandwidth(rtt: float, loss: float, mss: int = MSS) -> float:
