@@ -214,8 +214,18 @@ _WORDS: Mapping[str, Any] = {
 }
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _whole(text: str) -> str:
+    """Join the two escapes with which JSON writes a character beyond U+FFFF."""
+    if _SURROGATE.search(text):
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def _scalar(node: ScalarNode) -> Any:
-    text: str = node.value
+    text = _whole(node.value)
     if node.style is not None:  # quoted or a block: text as it stands
         return text
     if text in _WORDS:
@@ -310,7 +320,7 @@ class _Builder:
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 raise self._fail(key, path, "a list or mapping is used as a key", "text as the key")
-            name: str = key.value
+            name = _whole(key.value)
             line = key.start_mark.line + 1
             if name == "<<" and key.style is None:
                 hint = "repeat the keys, or alias a whole value"
