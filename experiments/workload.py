@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -62,3 +63,17 @@ class Workload(Model):
         ProbeStream(flow="health", rate=20.0),
         ProbeStream(flow="access-token", rate=2.0),
     )
+
+
+def users_per_population(users: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Share ``users`` out over populations by their weights, whole users only.
+
+    Largest remainders first, of equal ones the first in order: the same for `sim` and for a lab.
+    """
+    total = sum(shares.values())
+    exact = {name: users * share / total for name, share in shares.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    order = sorted(exact, key=lambda name: counts[name] - exact[name])  # stable: ties keep their order
+    for name in order[: users - sum(counts.values())]:
+        counts[name] += 1
+    return counts

@@ -96,7 +96,7 @@ class CpuTimes:
         """From the text of /proc/stat (proc(5): user nice system idle iowait irq softirq steal ...)."""
         fields = [int(word) for word in text.split("\n", 1)[0].split()[1:9]]
         fields += [0] * (8 - len(fields))
-        user, nice, system, idle, iowait, irq, softirq, steal = fields
+        user, nice, system, _idle, _iowait, irq, softirq, steal = fields
         return cls(user + nice + system + irq + softirq, steal, sum(fields))
 
     def shares_since(self, before: CpuTimes) -> tuple[float, float]:
