@@ -8,7 +8,8 @@ from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.model import Experiment
 from experiments.targets import grudge, placement
 from experiments.timeline import contradictions, scheduled_with_places
-from topologies.errors import Misfit, Path, suggestion
+from topologies.errors import Misfit, MisfitError, Path, suggestion
+from topologies.grudge import cut_pairs
 from topologies.model import DnsBalancer, Topology
 
 
@@ -93,28 +94,16 @@ def _pair(between: tuple[str, str], path: Path, topology: Topology) -> Iterator[
 
 
 def _partition(fault: Partition, path: Path, topology: Topology) -> Iterator[Misfit]:
-    if fault.isolate is not None:
-        for index, name in enumerate(fault.isolate):
-            yield from _unknown_sites([name], (*path, "isolate", index), topology)
-        if set(fault.isolate) >= set(topology.sites):
-            hint = "leave out a site, or use grudge to part all from all"
-            yield Misfit((*path, "isolate"), "all sites are on one side: nothing is parted", hint=hint)
-    if fault.between is not None:
-        yield from _pair(fault.between, (*path, "between"), topology)
-    for who, refused in (fault.grudge or {}).items():
-        yield from (
-            Misfit(part.path, part.message, part.expected, part.hint, on_key=True)
-            for part in _unknown_sites([who], (*path, "grudge", who), topology)
-        )
-        for index, name in enumerate(refused):
-            where: Path = (*path, "grudge", who, index)
-            yield from _unknown_sites([name], where, topology)
-            if name == who:
-                yield Misfit(where, f"{who} cannot refuse itself", hint=f"remove {name!r}")
+    try:
+        grudge(fault, topology)
+    except MisfitError as error:
+        for part in error.misfits:
+            yield Misfit((*path, *part.path), part.message, part.expected, part.hint, part.on_key)
 
 
 def _links_held_by_both(a: Fault, b: Fault, topology: Topology) -> str | None:
     if isinstance(a, Partition) and isinstance(b, Partition):
-        both = sorted({"-".join(sorted(pair)) for pair in grudge(a, topology) & grudge(b, topology)})
+        pairs = cut_pairs(grudge(a, topology)) & cut_pairs(grudge(b, topology))
+        both = sorted({"-".join(sorted(pair)) for pair in pairs})
         return f"the cut of {', '.join(both)}" if both else None
     return None

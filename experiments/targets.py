@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from experiments.faults import Partition
+from topologies.grudge import grudge_of
 from topologies.model import (
     Galera,
     Haproxy,
@@ -43,13 +44,12 @@ def components(topology: Topology) -> list[str]:
     ]
 
 
-def grudge(partition: Partition, topology: Topology) -> frozenset[tuple[str, str]]:
-    """Who no longer hears whom: pairs (site that hears nothing, site it does not hear)."""
-    sites = list(topology.sites)
-    if partition.grudge is not None:
-        return frozenset((who, whom) for who, refused in partition.grudge.items() for whom in refused)
-    if partition.between is not None:
-        a, b = partition.between
-        return frozenset({(a, b), (b, a)})
-    inside = set(partition.isolate or ())
-    return frozenset((a, b) for a in sites for b in sites if (a in inside) != (b in inside))
+def grudge(partition: Partition, topology: Topology) -> dict[str, frozenset[str]]:
+    """Who no longer hears whom: site -> sites whose packets it no longer receives.
+
+    Raises:
+        topologies.errors.MisfitError: a site is unknown, or nothing would be cut.
+    """
+    return grudge_of(
+        topology.sites, isolate=partition.isolate, between=partition.between, grudge=partition.grudge
+    )
