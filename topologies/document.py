@@ -73,8 +73,9 @@ class Document:
         while written and written not in self.positions:
             written = written[:-1]
         position = self.positions.get(written, Position(1, 1))
-        if not misfit.on_key and written == path:
-            position = self.values.get(written, position)
+        value = self.values.get(written, position)
+        if not misfit.on_key and written == path and value.line == position.line:
+            position = value  # a block that starts below its key is found by its key
         if position.path is not None:
             path = (*position.path, *path[len(written) :])
         label = dotted(path)

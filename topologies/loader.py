@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +90,9 @@ def from_document(
     overlay: Any = document.data.get(KEY)
     if overlay is not None and not isinstance(overlay, dict):
         raise document.error(Misfit((KEY,), "the overlay is not a mapping", "keys and values as above it"))
+    slips = list(_slips(document.data, overlay or {}))
+    if slips:
+        raise document.error(*slips)
     production = without_overlay(document)
     if size == "lab":
         return merge_overlay(document).with_overrides(overrides).validate(Topology)
@@ -98,6 +101,18 @@ def from_document(
         merge_overlay(document).validate(Topology)
         topology = topology.model_copy(update={KEY: overlay})
     return topology
+
+
+def _slips(data: Mapping[str, Any], overlay: Mapping[str, Any]) -> Iterator[Misfit]:
+    """Names in the overlay that nothing above has, but something above is nearly called."""
+    for part in ("sites", "services", "clients"):
+        above, below = data.get(part), overlay.get(part)
+        if isinstance(above, dict) and isinstance(below, dict):
+            for name in below:
+                near = nearest(name, [other for other in above if other not in below])
+                if name not in above and near is not None:
+                    message = f"there is no {name!r} above to change"
+                    yield Misfit((KEY, part, name), message, hint=f"did you mean {near!r}?", on_key=True)
 
 
 def _short(path: Path) -> Path:

@@ -52,7 +52,9 @@ def misfits_of(error: ValidationError, model: type[BaseModel], data: Any) -> lis
         elif isinstance(cause, InputError):
             misfits += [Misfit(path, p.message, p.expected, p.hint) for p in cause.problems]
         else:
-            misfits.append(_misfit(details, path, on_key, model))
+            # pydantic tells converted values (`0s` as 0.0): say what was written
+            given = details.get("input") if on_key else _value_at(data, path, details.get("input"))
+            misfits.append(_misfit(details, path, on_key, model, given))
     return misfits
 
 
@@ -75,8 +77,18 @@ def _path_in(data: Any, loc: Sequence[str | int]) -> tuple[Path, bool]:
     return tuple(path), on_key
 
 
-def _misfit(details: ErrorDetails, path: Path, on_key: bool, model: type[BaseModel]) -> Misfit:
-    kind, context, given = details["type"], details.get("ctx", {}), details.get("input")
+def _value_at(data: Any, path: Path, otherwise: Any) -> Any:
+    here = data
+    for step in path:
+        try:
+            here = here[step]
+        except (KeyError, IndexError, TypeError):
+            return otherwise
+    return here
+
+
+def _misfit(details: ErrorDetails, path: Path, on_key: bool, model: type[BaseModel], given: Any) -> Misfit:
+    kind, context = details["type"], details.get("ctx", {})
     name = str(path[-1]) if path else ""
     if kind == "missing":
         return Misfit(path[:-1], f"the key {name!r} is missing", hint=f"add `{name}: ...`")
@@ -92,10 +104,16 @@ def _misfit(details: ErrorDetails, path: Path, on_key: bool, model: type[BaseMod
         return Misfit(path, f"{given!r} is not a name", _pattern(str(context.get("pattern"))), on_key=on_key)
     if kind == "value_error":
         return Misfit(path, str(context.get("error", details["msg"])), on_key=on_key)
+    tags = _tags_at(model, details["loc"])
+    if kind in _NO_KEYS and len(tags) > 1:
+        return Misfit(path, _shown(given), f"keys and values with a kind: {_one_of(tags)}")
     say = _PLAIN.get(kind)
     if say is not None:
         return Misfit(path, _shown(given), say(context), on_key=on_key)
     return Misfit(path, details["msg"][:1].lower() + details["msg"][1:], on_key=on_key)
+
+
+_NO_KEYS = frozenset({"dict_type", "model_type", "model_attributes_type"})
 
 
 def _shown(given: Any) -> str:
