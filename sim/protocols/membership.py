@@ -23,9 +23,10 @@ Engine loop, for every member i:
     EVS message arrives:          heard(group, i, sender, now), then evs.receive if it is of i's view
     payload < 0 is delivered:     step = deliver(group, i, payload, now)
     for each step: broadcast step.sends to members_of(message.targets) with the links' delays;
-        if step.gathering: evs.flush(view, i), whose messages go out too;
+        first, for view in step.gathering: evs.flush(view, i), whose messages go out too;
         if step.installed: evs.transitional(old view, survivors) and a new EVS view for the mask;
         evs.submit(view, i, payload, CONTROL_BYTES) for step.submits; log step.events
+    cut of i and j: hold their EVS messages as TCP does; they arrive after the heal if the view still stands
     cut of i and j healed: at reconnect_at(...) both call reconnected(group, i, j, now); when two components are
         joined by one connection, their other pairs follow within 0.1 s and an RTT (gmcast topology messages)
 
@@ -119,7 +120,7 @@ class Step(NamedTuple):
         submits: control payloads (negative) to submit in the member's EVS view, the new one if installed.
         events: what to log.
         installed: (view id, mask) of EVS views installed now, at most one.
-        gathering: non-empty when the member just stopped sending: flush its EVS queue.
+        gathering: id of the view in which the member just stopped sending: flush its EVS queue there first.
     """
 
     sends: list[Message]
@@ -259,7 +260,10 @@ def is_ready(group: Group, member: int) -> bool:
 
 
 def is_joining(group: Group, member: int) -> bool:
-    """Whether ``member`` is in the primary component and waits for its state transfer: call :func:`joined` after it."""
+    """Whether ``member`` is in the primary component and waits for its state transfer.
+
+    Call :func:`joined` after it; at once if nothing is missing, as for all members of a re-formed component.
+    """
     return can_send(group, member) and not group.synced[member]
 
 
@@ -393,8 +397,8 @@ def crash(group: Group, member: int) -> None:
     group.synced[member] = 0
 
 
-def start(group: Group, member: int, now: float, *, recovered: bool = True) -> None:
-    """A dead member's process runs again, alone and without data; then :func:`reconnected` with its peers.
+def start(group: Group, member: int, now: float, *, recovered: bool = True) -> Step:
+    """A dead member's process runs again, alone in a view; then call :func:`reconnected` with its peers.
 
     Args:
         group: the state.
@@ -417,6 +421,9 @@ def start(group: Group, member: int, now: float, *, recovered: bool = True) -> N
         _forget_joins(group, member, peer)
     group.states[member] = group.group_states[member] = 0
     group.came_prim[member] = 0
+    step = _nothing()
+    step.installed.append((group.view[member], group.mask[member]))
+    return step
 
 
 def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
@@ -499,9 +506,8 @@ def relayed(delay: list[list[float]], connected: list[list[bool]]) -> list[list[
     direct = [row[:] for row in paths]
     for a in range(n):
         for b in range(n):
-            for c in range(n):
-                if paths[a][b] == float("inf") or not connected[a][b]:
-                    paths[a][b] = min(paths[a][b], direct[a][c] + direct[c][b])
+            if direct[a][b] == float("inf"):
+                paths[a][b] = min(direct[a][c] + direct[c][b] for c in range(n))
     return paths
 
 
@@ -561,7 +567,7 @@ def _gather(group: Group, member: int, now: float, step: Step) -> None:
     group.settled[member] = 0
     group.sent_join[member] = -1
     group.install_id[member] = -1
-    step.gathering.append(member)
+    step.gathering.append(group.view[member])
 
 
 def _join(group: Group, member: int) -> Message:

@@ -1,0 +1,397 @@
+"""Membership: suspicion, agreement, quorum and re-merge by messages, driven by a small event loop."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.protocols import evs
+from sim.protocols import membership as gm
+from sim.protocols.tables import mask_of, members_of
+
+
+class Cluster:
+    """Members with their own timers on links of one delay.
+
+    A cut holds messages; a short one gives them back (TCP), a long one loses them with the connection.
+    """
+
+    def __init__(self, n: int, one_way: float, phase: float = 0.25, weights: list[int] | None = None) -> None:
+        self.n, self.delay = n, one_way
+        self.group = gm.new_group(n, weights=weights)
+        self.now, self.count = 0.0, 0
+        self.queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.cut: set[frozenset[int]] = set()
+        self.held: list[Callable[[], None]] = []
+        self.views: dict[int, evs.EvsState] = {0: evs.new_view(n)}
+        self.events: list[tuple[float, gm.Event]] = []
+        self.delivered: list[list[tuple[float, int]]] = [[] for _ in range(n)]
+        self.installed: list[list[tuple[float, int]]] = [[] for _ in range(n)]
+        for member in range(n):
+            self.every(
+                0.5, phase * (member + 1) / n, lambda m=member: self.act(m, gm.check(self.group, m, self.now))
+            )
+            self.every(1.0, 0.1 * member, lambda m=member: self.tick(m))
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (when, self.count, call))
+        self.count += 1
+
+    def every(self, period: float, first: float, call: Callable[[], None]) -> None:
+        def again() -> None:
+            call()
+            self.at(self.now + period, again)
+
+        self.at(first, again)
+
+    def tick(self, member: int) -> None:
+        if self.group.evs[member] == gm.OPERATIONAL:
+            view = self.group.view[member]
+            self.evs_step(member, view, evs.keepalive(self.views[view], member))
+        elif self.group.evs[member] != gm.CLOSED:
+            self.act(member, gm.retransmit(self.group, member, self.now))
+
+    def send(self, source: int, target: int, call: Callable[[], None]) -> None:
+        if frozenset((source, target)) not in self.cut:
+            self.at(self.now + self.delay, call)
+        else:
+            self.held.append(call)
+
+    def evs_step(self, member: int, view: int, step: evs.Step) -> None:
+        for message in step.sends:
+            for other in self.views[view].members:
+                if other != member:
+                    self.send(member, other, lambda o=other, m=message: self.evs_arrives(o, view, m))
+        for delivery in step.deliveries:
+            if delivery.payload >= 0:
+                self.delivered[member].append((self.now, delivery.payload))
+            else:
+                self.act(member, gm.deliver(self.group, member, delivery.payload, self.now))
+
+    def evs_arrives(self, member: int, view: int, message: evs.Message) -> None:
+        group = self.group
+        if group.evs[member] == gm.CLOSED:
+            return
+        if group.view[member] < view:  # the sender installed first: TCP keeps it for us
+            self.at(self.now + 0.001, lambda: self.evs_arrives(member, view, message))
+        elif group.view[member] == view:
+            gm.heard(group, member, message.sender, self.now)
+            self.evs_step(member, view, evs.receive(self.views[view], member, message))
+
+    def act(self, member: int, step: gm.Step) -> None:
+        for view in step.gathering:
+            self.evs_step(member, view, evs.flush(self.views[view], member))
+        for message in step.sends:
+            for other in members_of(message.targets):
+                self.send(
+                    member,
+                    other,
+                    lambda o=other, m=message: self.act(o, gm.receive(self.group, o, m, self.now)),
+                )
+        for view, mask in step.installed:
+            if view not in self.views:
+                self.views[view] = evs.new_view(self.n, members=members_of(mask))
+            self.installed[member].append((self.now, mask))
+        self.events += [(self.now, event) for event in step.events]
+        for payload in step.submits:
+            view = self.group.view[member]
+            self.evs_step(member, view, evs.submit(self.views[view], member, payload, gm.CONTROL_BYTES))
+
+    def isolate(self, members: list[int]) -> None:
+        rest = [m for m in range(self.n) if m not in members]
+        self.cut |= {frozenset((a, b)) for a in members for b in rest}
+
+    def heal(self) -> None:
+        pairs, self.cut = self.cut, set()
+        for pair in pairs:
+            a, b = sorted(pair)
+            self.act(a, gm.reconnected(self.group, a, b, self.now))
+            self.act(b, gm.reconnected(self.group, b, a, self.now))
+
+    def run(self, until: float) -> None:
+        while self.queue[0][0] <= until:
+            self.now, _, call = heapq.heappop(self.queue)
+            call()
+        self.now = until
+
+    def sendable(self, member: int, after: float, limit: float = 30.0) -> float:
+        """When ``member`` can send (again), looked at every 5 ms."""
+        when = after
+        while when < after + limit:
+            self.run(when)
+            if gm.can_send(self.group, member) and self.group.view[member] > 0:
+                return when
+            when += 0.005
+        return float("inf")
+
+    def first(self, kind: str, member: int) -> float:
+        return next(at for at, e in self.events if e.kind == kind and e.member == member)
+
+
+class TestStall:
+    """How long writes hang (components.md 1.11; the measured numbers are at RTT 100 ms)."""
+
+    def test_a_crash_of_one_of_three_stalls_for_suspicion_and_seven_round_trips(self) -> None:
+        """Measured 6.2 s; the rule is 5-5.5 s (less the age of the last message) plus 5..10 RTT."""
+        cluster = Cluster(3, 0.05)
+        cluster.run(10.0)
+        gm.crash(cluster.group, 2)
+        stall = max(cluster.sendable(m, 10.0) for m in (0, 1)) - 10.0
+        assert 4.0 + 0.5 <= stall <= 5.5 + 1.0
+        view_at = min(at for at, _ in cluster.installed[0])
+        rounds = (10.0 + stall - view_at) / 0.1
+        assert 3.9 <= rounds <= 6.1
+
+    def test_agreement_takes_five_to_ten_round_trips(self) -> None:
+        """From the last suspicion to sending again, for two and three survivors and several delays."""
+        for n, one_way in ((3, 0.05), (4, 0.05), (3, 0.015), (5, 0.1)):
+            cluster = Cluster(n, one_way)
+            cluster.run(10.0)
+            gm.crash(cluster.group, n - 1)
+            resumed = cluster.sendable(0, 10.0)
+            checks = [0.25 * (m + 1) / n for m in range(n - 1)]
+            silent_since = [10.0 + one_way] * (n - 1)
+            suspected = max(
+                c + 0.5 * int((since + 5.0 - c) / 0.5 + 1)
+                for c, since in zip(checks, silent_since, strict=True)
+            )
+            assert resumed - suspected <= 10 * 2 * one_way
+            assert resumed - suspected >= -1.0 - 0.5 + 5 * 2 * one_way
+
+    def test_a_graceful_leave_takes_about_eight_round_trips(self) -> None:
+        """Measured 0.8 s at RTT 100."""
+        cluster = Cluster(3, 0.05)
+        cluster.run(10.0)
+        cluster.act(2, gm.leave(cluster.group, 2))
+        stall = max(cluster.sendable(m, 10.0) for m in (0, 1)) - 10.0
+        assert 0.6 <= stall <= 0.9
+        assert not [e for _, e in cluster.events if e.kind == "galera.non-primary"]
+
+    def test_tuned_timers_shorten_the_stall(self) -> None:
+        """Measured 1.3 s with keepalive 0.3, check 0.1, suspect 1 s at RTT 100."""
+        cluster = Cluster(3, 0.05)
+        cluster.group.timers = gm.Timers(suspect_timeout=1.0, inactive_check_period=0.1)
+        for member in range(3):
+            cluster.every(0.1, 0.01, lambda m=member: cluster.act(m, gm.check(cluster.group, m, cluster.now)))
+            cluster.every(0.3, 0.02, lambda m=member: cluster.tick(m))
+        cluster.run(10.0)
+        gm.crash(cluster.group, 2)
+        assert 1.2 <= cluster.sendable(0, 10.0) - 10.0 <= 1.8
+
+
+class TestPartition:
+    """Who stays primary, and what happens after (components.md 1.11, table of measured cases)."""
+
+    def test_one_of_three_cut_off_loses_primary_and_comes_back(self) -> None:
+        """Isolated: non-primary at 5-6.4 s, reads served until then; after the heal it joins within 1-1.8 s."""
+        cluster = Cluster(3, 0.05)
+        cluster.run(10.0)
+        cluster.isolate([2])
+        cluster.run(14.0)
+        assert gm.is_ready(cluster.group, 2)
+        cluster.run(30.0)
+        lost = cluster.first("galera.non-primary", 2) - 10.0
+        assert 4.0 <= lost <= 6.4
+        assert not gm.is_ready(cluster.group, 2)
+        assert gm.can_send(cluster.group, 0)
+        assert cluster.group.mask[0] == 0b011
+        cluster.heal()
+        assert not gm.can_send(cluster.group, 0)
+        back = cluster.sendable(0, 30.0) - 30.0
+        assert 0.7 <= back <= 1.8
+        cluster.run(32.0)
+        assert cluster.group.mask == [0b111] * 3
+        assert gm.is_joining(cluster.group, 2)
+        assert not gm.is_ready(cluster.group, 2)
+        gm.joined(cluster.group, 2)
+        assert gm.is_ready(cluster.group, 2)
+        assert not gm.is_joining(cluster.group, 0)
+
+    def test_two_and_two_lose_primary_everywhere_and_heal_by_themselves(self) -> None:
+        """Measured: total outage from 6.3 s, back 2.2 s after the link without an operator."""
+        cluster = Cluster(4, 0.05)
+        cluster.run(10.0)
+        cluster.isolate([2, 3])
+        cluster.run(20.0)
+        assert [gm.is_ready(cluster.group, m) for m in range(4)] == [False] * 4
+        assert all(4.0 <= cluster.first("galera.non-primary", m) - 10.0 <= 6.6 for m in range(4))
+        cluster.heal()
+        assert max(cluster.sendable(m, 20.0) for m in range(4)) - 20.0 <= 2.2
+        assert cluster.group.mask == [0b1111] * 4
+
+    def test_a_half_of_a_split_group_does_not_reform_alone(self) -> None:
+        """Only all members of the last primary view together re-form it."""
+        cluster = Cluster(4, 0.01)
+        cluster.run(10.0)
+        cluster.isolate([3])
+        cluster.isolate([2])
+        cluster.cut |= {frozenset((0, 1))}
+        cluster.run(25.0)
+        assert cluster.group.prim == [0] * 4
+        cluster.cut = {pair for pair in cluster.cut if 3 in pair}
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            cluster.act(a, gm.reconnected(cluster.group, a, b, cluster.now))
+            cluster.act(b, gm.reconnected(cluster.group, b, a, cluster.now))
+        cluster.run(30.0)
+        assert cluster.group.mask[0] == 0b0111
+        assert cluster.group.prim[:3] == [0, 0, 0]
+
+    def test_two_members_lose_primary_when_one_crashes(self) -> None:
+        """n=2, kill 1: the survivor has half, which is not a majority."""
+        cluster = Cluster(2, 0.05)
+        cluster.run(10.0)
+        gm.crash(cluster.group, 1)
+        cluster.run(20.0)
+        assert 4.0 <= cluster.first("galera.non-primary", 0) - 10.0 <= 6.2
+        assert not gm.is_ready(cluster.group, 0)
+
+    def test_two_members_stay_primary_when_one_leaves_gracefully(self) -> None:
+        """2*1 + 1 > 2."""
+        cluster = Cluster(2, 0.05)
+        cluster.run(10.0)
+        cluster.act(1, gm.leave(cluster.group, 1))
+        cluster.run(20.0)
+        assert gm.can_send(cluster.group, 0)
+        assert cluster.group.mask[0] == 0b01
+
+    def test_a_restarted_member_joins_again(self) -> None:
+        """Crash, exclusion, start, connection: in the view and waiting for its state transfer."""
+        cluster = Cluster(3, 0.02)
+        cluster.run(10.0)
+        gm.crash(cluster.group, 1)
+        cluster.run(20.0)
+        cluster.act(1, gm.start(cluster.group, 1, cluster.now))
+        for peer in (0, 2):
+            cluster.act(1, gm.reconnected(cluster.group, 1, peer, cluster.now))
+            cluster.act(peer, gm.reconnected(cluster.group, peer, 1, cluster.now))
+        cluster.run(22.0)
+        assert cluster.group.mask == [0b111] * 3
+        assert [gm.is_joining(cluster.group, m) for m in range(3)] == [False, True, False]
+
+    def test_a_short_cut_changes_nothing(self) -> None:
+        """Silence below suspect_timeout is forgotten."""
+        cluster = Cluster(3, 0.05)
+        cluster.run(10.0)
+        cluster.isolate([0])
+        cluster.run(13.0)
+        cluster.cut = set()
+        for call in cluster.held:
+            cluster.at(13.0, call)
+        cluster.run(30.0)
+        assert cluster.group.view == [0, 0, 0]
+
+
+class TestQuorum:
+    """2 W(present) + W(left) > W(previous)."""
+
+    @given(n=st.integers(1, 7), mask=st.integers(0, 127))
+    def test_two_components_are_never_both_primary(self, n: int, mask: int) -> None:
+        """Any partition in two, equal weights: at most one side has quorum."""
+        everyone = (1 << n) - 1
+        side = mask & everyone
+        other = everyone & ~side
+        weights = [1] * n
+        assert not (gm.has_quorum(side, 0, everyone, weights) and gm.has_quorum(other, 0, everyone, weights))
+
+    @given(weights=st.lists(st.integers(0, 5), min_size=1, max_size=7), mask=st.integers(0, 127))
+    def test_weights_keep_it_so(self, weights: list[int], mask: int) -> None:
+        """Also for any weights; with ignore_sb only an even split makes two."""
+        everyone = (1 << len(weights)) - 1
+        side = mask & everyone
+        other = everyone & ~side
+        both = [gm.has_quorum(s, 0, everyone, weights) for s in (side, other)]
+        assert not all(both)
+        brave = [gm.has_quorum(s, 0, everyone, weights, ignore_sb=True) for s in (side, other)]
+        even = sum(weights[m] for m in members_of(side)) == sum(weights[m] for m in members_of(other))
+        assert all(brave) == even
+
+    def test_a_heavy_member_carries_its_side_through_an_even_cut(self) -> None:
+        """2+2 with weights 2,1,1,1: the side with weight 3 of 5 survives (components.md 1.13)."""
+        weights = [2, 1, 1, 1]
+        assert gm.has_quorum(0b0011, 0, 0b1111, weights)
+        assert not gm.has_quorum(0b1100, 0, 0b1111, weights)
+        assert not gm.has_quorum(0b1110 & 0b1100, 0, 0b1111, weights)
+
+    @given(
+        n=st.integers(2, 5),
+        isolated=st.sets(st.integers(0, 4), min_size=1, max_size=4),
+        phase=st.floats(0.01, 0.49),
+    )
+    @settings(max_examples=15, deadline=None)
+    def test_the_message_exchange_never_makes_two_primaries(
+        self, n: int, isolated: set[int], phase: float
+    ) -> None:
+        """Whatever is cut: at most one component sends after it, and after the heal all are together."""
+        isolated = {m for m in isolated if m < n}
+        if not isolated or len(isolated) == n:
+            return
+        cluster = Cluster(n, 0.02, phase)
+        cluster.run(5.0)
+        cluster.isolate(sorted(isolated))
+        for when in (8.0, 10.5, 11.0, 16.0):
+            cluster.run(when)
+            components = {cluster.group.mask[m] for m in range(n) if gm.can_send(cluster.group, m)}
+            assert len(components) <= 1
+        cluster.heal()
+        cluster.run(20.0)
+        assert cluster.group.mask == [(1 << n) - 1] * n
+        assert all(gm.can_send(cluster.group, m) for m in range(n))
+
+
+class TestConnections:
+    """Reconnecting, relaying, state transfer."""
+
+    def test_reconnect_follows_the_kernels_syn_backoff(self) -> None:
+        """Connects 4 s after the cut; SYNs 1, 3, 7, 15 s later: 20 s heal is used at 4 + 31 at the latest."""
+        assert gm.reconnect_at(0.0, 18.0, 6.0, 0.0, 0.0) == pytest.approx(4.0 + 15.0)
+        assert gm.reconnect_at(0.0, 20.0, 6.0, 0.0, 0.0) == pytest.approx(4.0 + 31.0)
+        assert gm.reconnect_at(0.0, 20.0, 6.0, 0.0, 0.0, syn_linear=4) == pytest.approx(4.0 + 19.0)
+
+    def test_reconnect_waits_for_the_ban(self) -> None:
+        """Hung up on until 2.5 s after the exclusion, retried every second."""
+        assert gm.reconnect_at(0.0, 7.0, 6.5, 0.0, 0.0) == pytest.approx(9.0)
+        assert gm.reconnect_at(0.0, 7.0, 6.5, 0.0, 0.0, left=True) == pytest.approx(12.0)
+
+    def test_a_blip_keeps_the_connection(self) -> None:
+        """Shorter than peer_timeout: nothing to reconnect."""
+        assert gm.reconnect_at(10.0, 12.0, 99.0, 0.5, 0.3) == 12.0
+
+    @given(
+        cut=st.floats(3.0, 500.0),
+        age=st.floats(0.0, 1.0),
+        draw=st.floats(0.0, 0.999),
+        linear=st.integers(0, 4),
+    )
+    def test_reconnect_is_after_the_heal(self, cut: float, age: float, draw: float, linear: int) -> None:
+        """Never before packets pass, and never more than the kernel's longest pause later."""
+        at = gm.reconnect_at(0.0, cut, 6.0, age, draw, syn_linear=linear)
+        assert cut <= at <= cut + 64.0 + 6.0
+
+    def test_relaying_takes_the_best_detour(self) -> None:
+        """A and B cut, C reaches both: the delay is the sum; without C there is none."""
+        delay = [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]
+        up = [[True, False, True], [False, True, True], [True, True, True]]
+        paths = gm.relayed(delay, up)
+        assert paths[0][1] == 5.0
+        assert paths[0][2] == 2.0
+        alone = [[True, False, False], [False, True, True], [False, True, True]]
+        assert gm.relayed(delay, alone)[0][1] == float("inf")
+
+    def test_state_transfer_is_incremental_when_the_donor_still_has_it(self) -> None:
+        """Known position and gcache horizon decide; 200 MB by rsync at 100 Mbit/s takes 16 s."""
+        ist = gm.state_transfer(1e6, 2e8, 1e9, 0.1, position_known=True)
+        assert ist.kind == "ist"
+        assert ist.seconds < 1.0
+        unknown = gm.state_transfer(1e6, 2e8, 1e8, 0.1, position_known=False)
+        assert unknown.kind == "sst"
+        assert unknown.donor_blocked
+        assert unknown.seconds == pytest.approx(16.4, abs=0.2)
+        assert gm.state_transfer(2e8, 2e8, 1e8, 0.1, position_known=True).kind == "sst"
+
+    def test_masks_round_trip(self) -> None:
+        """members_of and mask_of are inverse."""
+        assert mask_of(members_of(0b10110)) == 0b10110
