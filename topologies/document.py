@@ -132,7 +132,8 @@ def read(file: str | FilePath) -> Document:
     """
     path = FilePath(file)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)  # bounded: the path may be a device
     except FileNotFoundError:
         raise InputError("there is no such file", file=str(file), hint=_neighbour(path)) from None
     except IsADirectoryError:
@@ -141,9 +142,7 @@ def read(file: str | FilePath) -> Document:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot be read: {reason}", file=str(file)) from None
     if len(raw) > MAX_BYTES:
-        raise InputError(
-            f"the file has {len(raw)} bytes", file=str(file), expected=f"at most {MAX_BYTES} bytes"
-        )
+        raise InputError("the file is too large", file=str(file), expected=f"at most {MAX_BYTES} bytes")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -157,6 +157,7 @@ class TestBroken:
             ("latin.yaml", r"latin\.yaml:2: this is not UTF-8 text; save it as UTF-8"),
             ("huge.yaml", f"expected at most {MAX_BYTES} bytes"),
             ("nul\0l.yaml", "cannot be read"),
+            ("../../../../../../dev/zero", f"expected at most {MAX_BYTES} bytes"),
             ("x" * 300 + ".yaml", "cannot be read"),
         ):
             with pytest.raises(InputError, match=message):
