@@ -21,7 +21,17 @@ from faultline.junit import junit_xml
 from faultline.plots import Band, Course, course, interval_bar, timeline
 from faultline.results import HypothesisResult, MetricResult, RunResult
 from faultline.verdict import Verdict, is_headline, metric_name
-from faultline.wording import WINDOW_WORDS, show, show_interval, show_range, title, unit_of, where, window
+from faultline.wording import (
+    WINDOW_WORDS,
+    show,
+    show_interval,
+    show_range,
+    shown_value,
+    title,
+    unit_of,
+    where,
+    window,
+)
 from topologies.errors import InputError
 from topologies.model import Topology
 
@@ -177,7 +187,7 @@ def view(files: RunFiles) -> View:
         notices=list(_notices(files)),
         facts=_facts(files),
         measured=files.result is not None,
-        headlines=[_row(m) for m in _headlines(metrics)],
+        headlines=[_row(m) for m in headline_metrics(metrics)],
         breakdown=list(_breakdown(metrics)),
         hypotheses=[_claim(h) for h in files.result.hypotheses] if files.result else [],
         timeline=Markup(_timeline(files)),
@@ -249,7 +259,7 @@ def _metrics(files: RunFiles) -> list[MetricResult]:
     ]
 
 
-def _headlines(metrics: Sequence[MetricResult]) -> list[MetricResult]:
+def headline_metrics(metrics: Sequence[MetricResult]) -> list[MetricResult]:
     """Headline metrics in the catalogue's order, without reactions that neither came nor were expected."""
     order, spans = list(CATALOGUE), list(WINDOW_WORDS)
 
@@ -267,9 +277,7 @@ def _headlines(metrics: Sequence[MetricResult]) -> list[MetricResult]:
 
 def _row(m: MetricResult) -> Row:
     verdict = PREDICTED if m.reason == PREDICTED else str(m.verdict)
-    value = show(m.value, m.unit, like=m.high)
-    if m.censored and m.value is not None:
-        value = f"not in {value}" if m.key.startswith("time_to") else f"> {value}"
+    value = shown_value(m.key, m.value, m.unit, m.censored, like=m.high)
     return Row(
         title=title(m.key),
         where=where(m.key),
@@ -409,7 +417,7 @@ def markdown(files: RunFiles) -> str:
     name = record.get("title") or files.prediction.get("title", record["run_id"])
     lines = [f"## {SIGNS[verdict]} {_plain(name)}: {verdict}", "", _plain(reason), ""]
     lines += [f"> {notice}\n" for notice in _notices(files)]
-    metrics = _headlines(_metrics(files))
+    metrics = headline_metrics(_metrics(files))
     lines += [
         "| metric | when | predicted [90 % interval] | measured | verdict |",
         "|---|---|---|---|---|",

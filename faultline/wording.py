@@ -61,6 +61,20 @@ def show_interval(low: float | None, point: float | None, high: float | None, un
     return f"{show(point, unit, like=high)} [{show_range(low, high, unit)}]"
 
 
+def shown_value(
+    key: str, value: float | None, unit: str, censored: bool = False, like: float | None = None
+) -> str:
+    """A measured value; one that the end of the run cut off says so.
+
+    >>> shown_value("recovery_time{flow=health}@whole", 20.0, "s", censored=True)
+    '> 20 s'
+    """
+    text = show(value, unit, like)
+    if not censored or value is None:
+        return text
+    return f"not in {text}" if metric_name(key) == "time_to" else f"> {text}"
+
+
 def _digits(value: float) -> str:
     if value == 0:
         return "0"
@@ -113,3 +127,8 @@ def window(key: str) -> str:
     """The window of a metric key in words."""
     name = key.rpartition("@")[2]
     return WINDOW_WORDS.get(name, name)
+
+
+def bullet(text: str) -> str:
+    """A line of a list."""
+    return f"  {text}"

@@ -1,0 +1,217 @@
+"""`faultline plan`, `predict` and `run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faultline.commands.options import (
+    BackendName,
+    CalibrationOption,
+    ExperimentArgument,
+    JsonOption,
+    SeedOption,
+    SetOption,
+    SizeChoice,
+    SizeOption,
+)
+from faultline.exits import ExitCode
+
+if TYPE_CHECKING:
+    from faultline.inputs import Inputs
+    from faultline.plan import Plan
+    from faultline.results import RunResult
+
+PANEL = "Predict and break"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command(rich_help_panel=PANEL)(plan)
+    app.command(rich_help_panel=PANEL)(predict)
+    app.command(rich_help_panel=PANEL)(run)
+
+
+def _prepare(
+    experiment: str, seed: int | None, overrides: list[str] | None, size: SizeChoice, calibration: str | None
+) -> Inputs:
+    from faultline.home import Home
+    from faultline.inputs import prepare
+
+    return prepare(
+        experiment,
+        home=Home.find(),
+        seed=seed,
+        overrides=overrides or [],
+        size="lab" if size is SizeChoice.LAB else "production",
+        calibration=calibration,
+    )
+
+
+def plan(
+    experiment: ExperimentArgument,
+    seed: SeedOption = None,
+    overrides: SetOption = None,
+    size: SizeOption = SizeChoice.LAB,
+    calibration: CalibrationOption = None,
+    without_prediction: Annotated[
+        bool, typer.Option("--no-predict", help="Leave out the predicted outcome (quicker).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """What would be broken, how far it reaches, what takes it back, and what is predicted. Executes nothing."""
+    from faultline.console import print_json
+    from faultline.display import display
+    from faultline.plan import make_plan
+    from faultline.predicting import predict_document
+
+    inputs = _prepare(experiment, seed, overrides, size, calibration)
+    planned = make_plan(inputs)
+    document = None
+    if not without_prediction:
+        with display() as shown:
+            shown.phase("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
+            document = predict_document(inputs)
+    if as_json:
+        print_json({**planned.to_json(), "prediction": document})
+        return ExitCode.HELD
+    _show_plan(planned)
+    if document is not None:
+        _show_prediction(document, everything=False)
+    return ExitCode.HELD
+
+
+def _show_plan(planned: Plan) -> None:
+    from faultline.console import out
+
+    console = out()
+    console.print(f"[bold]{planned.title}[/]", soft_wrap=True)
+    for step in planned.steps:
+        until = "the end of the load" if step.until is None else f"{step.until:g} s"
+        console.print(f"\n{step.at:g} s to {until}: {step.what}  ({step.name})", soft_wrap=True, markup=False)
+        for label, lines in (("touches", step.touches), ("reach", step.reach), ("undo", [step.undo])):
+            for line in lines:
+                console.print(f"  {label:8} {line}", soft_wrap=True, markup=False)
+    if not planned.steps:
+        console.print("\nnothing is broken")
+    console.print(f"\nexpected duration: {planned.expected:.0f} s, of which {planned.load:g} s of load")
+    for line in planned.safety:
+        console.print(f"safety: {line}", soft_wrap=True, markup=False)
+
+
+def predict(
+    experiment: ExperimentArgument,
+    seed: SeedOption = None,
+    overrides: SetOption = None,
+    size: SizeOption = SizeChoice.LAB,
+    calibration: CalibrationOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Also write the prediction to this file, for `compare`."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the break-down by site and request.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Simulate an experiment: every metric with its 90 % prediction interval. Needs no privileges."""
+    from faultline.console import print_json
+    from faultline.display import display
+    from faultline.predicting import predict_document, write_prediction
+
+    inputs = _prepare(experiment, seed, overrides, size, calibration)
+    with display() as shown:
+        shown.phase("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
+        document = predict_document(inputs)
+    if output is not None:
+        write_prediction(output, document)
+    if as_json:
+        print_json(document)
+    else:
+        _show_prediction(document, everything)
+    return ExitCode.HELD
+
+
+def _show_prediction(document: dict[str, Any], everything: bool) -> None:
+    from faultline.console import out, print_table
+    from faultline.verdict import is_headline
+    from faultline.wording import show, show_range, title, unit_of, where, window
+
+    faulted = bool(document["timeline"])
+    rows = []
+    for key, found in document["metrics"].items():
+        if everything or is_headline(key, faulted):
+            unit = unit_of(key)
+            label = ", ".join(filter(None, [title(key), where(key)]))
+            point = show(found["point"], unit, like=found["high"])
+            rows.append((label, window(key), point, show_range(found["low"], found["high"], unit)))
+    print_table(["metric", "when", "predicted", "90 % interval"], rows, numeric=[2, 3])
+    console = out()
+    for claim in document["hypotheses"]:
+        console.print(f"{claim['claim']}: {claim['told']}", soft_wrap=True, markup=False)
+    console.print(
+        f"seed {document['seed']}, {document['replications']} replications, "
+        f"program {document['program_hash'][:12]}, calibration {document['calibration']['source']}",
+        soft_wrap=True,
+    )
+
+
+def run(
+    experiment: ExperimentArgument,
+    backend: Annotated[
+        BackendName,
+        typer.Option("--backend", help="Where it runs: real daemons, or the simulator (validates nothing)."),
+    ] = BackendName.LOCAL,
+    seed: SeedOption = None,
+    overrides: SetOption = None,
+    size: SizeOption = SizeChoice.LAB,
+    calibration: CalibrationOption = None,
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Predict, register the prediction, break, measure, judge and report.
+
+    Exits 0 when it held, 1 when it deviated, 2 when nothing can be said.
+    """
+    from faultline.console import err, print_json
+    from faultline.display import display
+    from faultline.home import Home
+    from faultline.labs import ensure_runnable
+    from faultline.run import run as run_experiment
+
+    inputs = _prepare(experiment, seed, overrides, size, calibration)
+    name = backend.value
+    ensure_runnable(name, inputs.size)
+    err().print(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}", soft_wrap=True)
+    finished = run_experiment(inputs, name, Home.find(), display())
+    result, directory = finished.result, finished.directory
+    if as_json:
+        print_json({"run_id": directory.id, "directory": str(directory.path), **result.to_json()})
+    else:
+        _show_result(result)
+        err().print(f"report: {directory.path / 'report.html'}", soft_wrap=True)
+    return result.verdict.exit_code
+
+
+def _show_result(result: RunResult) -> None:
+    from faultline.console import STYLES, out, print_table
+    from faultline.report import headline_metrics
+    from faultline.wording import show, show_interval, shown_value, title, where, window
+
+    rows = [
+        (
+            ", ".join(filter(None, [title(m.key), where(m.key)])),
+            window(m.key),
+            show_interval(m.low, m.point, m.high, m.unit),
+            shown_value(m.key, m.value, m.unit, m.censored, like=m.high),
+            str(m.verdict),
+        )
+        for m in headline_metrics(result.metrics)
+    ]
+    print_table(["metric", "when", "predicted [90 % interval]", "measured", "verdict"], rows, numeric=[2, 3])
+    claims = [(h.claim, show(h.value, h.unit), str(h.verdict), h.reason) for h in result.hypotheses]
+    if claims:
+        print_table(["hypothesis", "measured", "verdict", ""], claims, numeric=[1])
+    style = STYLES.get(str(result.verdict), "")
+    out().print(f"[bold {style}]{result.verdict}[/]: {result.reason}", soft_wrap=True)

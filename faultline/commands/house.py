@@ -1,0 +1,85 @@
+"""`faultline doctor`, `calibrate` and `heal`: the machine, not an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from faultline.commands.options import JsonOption
+from faultline.exits import ExitCode
+
+PANEL = "The lab"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command(rich_help_panel=PANEL)(doctor)
+    app.command(rich_help_panel=PANEL)(calibrate)
+    app.command(rich_help_panel=PANEL)(heal)
+
+
+def doctor(as_json: JsonOption = False) -> ExitCode:
+    """What this machine can run, what is missing, and the exact command that gets it."""
+    from faultline.console import out, print_json, print_table
+    from faultline.doctor import examine
+
+    result = examine()
+    if as_json:
+        print_json(result.to_json())
+        return ExitCode.HELD
+    print_table(
+        ["", "local lab", "found", "get it with"],
+        [
+            (
+                "ok" if one.present else "missing" if one.required else "optional",
+                one.name,
+                one.detail,
+                "" if one.present else one.remedy,
+            )
+            for one in result.capabilities
+        ],
+    )
+    console = out()
+    for task in result.tasks:
+        sign = "[green]yes[/]" if task.possible else "[red]no[/]"
+        console.print(f"{sign}  {task.what}{': ' + task.reason if task.reason else ''}", soft_wrap=True)
+    for remark in result.remarks:
+        console.print(f"note: {remark}", soft_wrap=True, markup=False)
+    return ExitCode.HELD
+
+
+def heal(as_json: JsonOption = False) -> ExitCode:
+    """Take back every fault still in force and remove whatever is left of a lab."""
+    from chaos.heal import heal as heal_machine
+    from faultline.console import out, print_json
+
+    done = heal_machine()
+    if as_json:
+        print_json({"done": done})
+    else:
+        for line in done or ["nothing to do: no lab is left on this machine"]:
+            out().print(line, soft_wrap=True, markup=False)
+    return ExitCode.HELD
+
+
+def calibrate(
+    topology: Annotated[
+        str, typer.Option("--topology", help="Topology whose lab size says how much CPU a site has.")
+    ] = "iris-1site",
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Measure this machine's service demands: one user, one site, no faults. About a minute and a half."""
+    from faultline.calibrate import run_calibration
+    from faultline.console import out, print_json
+    from faultline.display import display
+
+    with display() as shown:
+        calibration, path = run_calibration(topology, shown)
+    if as_json:
+        print_json(
+            {"path": str(path), "hash": calibration.hash, "calibration": calibration.model_dump(mode="json")}
+        )
+        return ExitCode.HELD
+    out().print(f"calibration {calibration.hash[:12]} written to {path}", soft_wrap=True)
+    return ExitCode.HELD

@@ -1,0 +1,66 @@
+"""`faultline lab up|status|down`: the lab without an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from faultline.commands.options import JsonOption, SetOption, complete_topology
+from faultline.exits import ExitCode
+
+app = typer.Typer(help="The lab of real daemons, without an experiment.", no_args_is_help=False)
+
+
+@app.command()
+def up(
+    topology: Annotated[
+        str,
+        typer.Argument(help="Topology file, or a name of the library.", autocompletion=complete_topology),
+    ] = "iris-3site-galera",
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Bring a topology up and leave it running, until `faultline lab down`."""
+    from faultline.console import print_json
+    from faultline.display import display
+    from faultline.standing import bring_up
+    from topologies.loader import load
+
+    loaded = load(topology, size="lab", overrides=overrides or [])
+    with display() as shown:
+        shown.phase("lab", f"bringing up {loaded.topology}", 60.0)
+        endpoints = bring_up(loaded, shown.note)
+    if as_json:
+        print_json([vars(endpoint) for endpoint in endpoints])
+    else:
+        for endpoint in endpoints:
+            typer.echo(f"{endpoint.component}  {endpoint.address}:{endpoint.port}")
+    return ExitCode.HELD
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> ExitCode:
+    """State of every component of the running lab."""
+    from faultline.console import print_json, print_table
+    from faultline.standing import look
+
+    found = look()
+    if as_json:
+        print_json([vars(one) for one in found])
+    elif not found:
+        typer.echo("no lab is up")
+    else:
+        print_table(["component", "state", ""], [(one.component, one.state, one.detail) for one in found])
+    return ExitCode.HELD
+
+
+@app.command()
+def down() -> ExitCode:
+    """Take the lab down and remove every trace of it."""
+    from chaos.heal import heal
+    from faultline.console import out
+
+    for line in heal() or ["no lab was up"]:
+        out().print(line, soft_wrap=True, markup=False)
+    return ExitCode.HELD

@@ -1,0 +1,97 @@
+"""Options and arguments that several commands share, and how shells complete them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class BackendName(StrEnum):
+    """Where an experiment runs."""
+
+    LOCAL = "local"
+    SIMULATED = "simulated"
+
+
+class SizeChoice(StrEnum):
+    """Which size of a topology."""
+
+    LAB = "lab"
+    PRODUCTION = "production"
+
+
+ROOMS = Path(__file__).parents[2]
+
+
+def _library(room: str, incomplete: str) -> list[str]:
+    # Listed from the directory: importing the loader would make every TAB slow.
+    names = sorted(path.stem for path in (ROOMS / room).glob("*.yaml"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_experiment(incomplete: str) -> list[str]:
+    """Library experiments that begin like this."""
+    return _library("experiments", incomplete)
+
+
+def complete_topology(incomplete: str) -> list[str]:
+    """Library topologies that begin like this."""
+    return _library("topologies", incomplete)
+
+
+def complete_either(incomplete: str) -> list[str]:
+    """Library experiments and topologies that begin like this."""
+    return complete_experiment(incomplete) + complete_topology(incomplete)
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Runs that begin like this, newest first."""
+    from faultline.home import Home
+
+    return [name for name in ["latest", *reversed(Home.find().run_ids())] if name.startswith(incomplete)]
+
+
+ExperimentArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Experiment file, or the name of one of the library.",
+        metavar="EXPERIMENT",
+        autocompletion=complete_experiment,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of all random numbers; the experiment's own, else 0, when not given."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change one value: of the experiment (workload.users=10, experiment.title=...) or else of the "
+        "topology (links[0].rtt=200ms). Can be repeated.",
+    ),
+]
+SizeOption = Annotated[
+    SizeChoice, typer.Option("--size", help="Size of the topology: as written, or with its lab overlay.")
+]
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="Calibration to predict with: a file, or `shipped`. Default: this machine's own, if any.",
+    ),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A run: its id, the beginning of it, its directory, or `latest`.",
+        metavar="RUN",
+        autocompletion=complete_run,
+    ),
+]

@@ -1,0 +1,157 @@
+"""What a command works on: the experiment on its topology, the seed and the calibration, all checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments.faults import Partition, ScheduledFault
+from experiments.loader import check, split_overrides
+from experiments.loader import load as load_experiment
+from experiments.model import Experiment
+from experiments.targets import grudge
+from experiments.timeline import compile_timeline, windows
+from faultline.home import Home
+from sim.calibration import Calibration
+from sim.calibration import load as load_calibration
+from topologies.errors import InputError
+from topologies.loader import SizeName, locate
+from topologies.loader import load as load_topology
+from topologies.model import Topology
+
+Backend = Literal["local", "simulated"]
+
+DEFAULT_SEED = 0
+"""Used when neither the command line nor the experiment gives one, as the Chaos Toolkit extension does."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A checked request.
+
+    Attributes:
+        size: of the topology.
+        overrides: `--set` texts, as given.
+        calibration_source: file of the calibration, or `shipped`.
+        files: what was read, name -> (path, SHA-256).
+    """
+
+    experiment: Experiment
+    topology: Topology
+    timeline: tuple[ScheduledFault, ...]
+    seed: int
+    size: SizeName
+    overrides: tuple[str, ...]
+    calibration: Calibration
+    calibration_source: str
+    files: dict[str, tuple[str, str]]
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """Fault windows in seconds since the load started."""
+        return windows(self.timeline, self.experiment.workload.duration)
+
+    @property
+    def cut(self) -> list[tuple[str, str]]:
+        """Pairs of sites that a fault parts, in one direction at least."""
+        pairs: set[tuple[str, str]] = set()
+        for scheduled in self.timeline:
+            if isinstance(scheduled.fault, Partition):
+                pairs |= {(min(a, b), max(a, b)) for a, b in grudge(scheduled.fault, self.topology)}
+        return sorted(pairs)
+
+
+def prepare(
+    reference: str,
+    *,
+    home: Home,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    size: SizeName = "lab",
+    calibration: str | None = None,
+) -> Inputs:
+    """Read and check everything a prediction needs.
+
+    Args:
+        reference: experiment file or library name.
+        home: where the machine's calibration is.
+        seed: wins over the experiment's own.
+        overrides: `path=value`; a path that starts with `experiment.`, or with a key of the experiment
+            file or of its `faultline` extension (`workload.users`), changes the experiment, any other the
+            topology (`links[0].rtt`).
+        size: of the topology.
+        calibration: file to use instead of the home's, or `shipped`.
+
+    Raises:
+        InputError: with file, line and what to write instead.
+    """
+    ours, topology_overrides = partition_overrides(overrides)
+    experiment = load_experiment(reference, overrides=ours)
+    place = experiment.file.parent
+    topology = load_topology(experiment.topology, size=size, overrides=topology_overrides, relative_to=place)
+    check(experiment, topology)
+    if seed is None:
+        seed = experiment.seed if experiment.seed is not None else DEFAULT_SEED
+    elif not 0 <= seed < 2**63:
+        raise InputError(
+            f"the seed {seed} is out of range", file="--seed", expected="a number from 0 to 2^63 - 1"
+        )
+    found, source = find_calibration(home, calibration)
+    files = {
+        "experiment": fingerprint(experiment.file),
+        "topology": fingerprint(locate(experiment.topology, relative_to=place)),
+    }
+    return Inputs(
+        experiment,
+        topology,
+        compile_timeline(experiment),
+        seed,
+        size,
+        tuple(overrides),
+        found,
+        source,
+        files,
+    )
+
+
+def partition_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part `--set` texts into those of the experiment and those of the topology.
+
+    The prefixes `experiment.` and `topology.` decide where a name could mean either.
+    """
+    ours: list[str] = []
+    topology: list[str] = []
+    for text in overrides:
+        bare = text.strip()
+        if bare.startswith("experiment."):
+            ours.append(bare.removeprefix("experiment."))
+        elif bare.startswith("topology."):
+            topology.append(bare.removeprefix("topology."))
+        else:
+            mine, theirs = split_overrides([text])
+            ours += mine
+            topology += theirs
+    return ours, topology
+
+
+def find_calibration(home: Home, asked: str | None = None) -> tuple[Calibration, str]:
+    """The calibration to predict with, and where it is from.
+
+    The one asked for, else this machine's own (`faultline calibrate`), else the shipped one.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if asked is not None and asked != "shipped":
+        return load_calibration(asked), asked
+    if asked is None and home.calibration.exists():
+        return load_calibration(home.calibration), str(home.calibration)
+    return Calibration.default(), "shipped"
+
+
+def fingerprint(path: Path) -> tuple[str, str]:
+    """A file's path and SHA-256."""
+    return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
