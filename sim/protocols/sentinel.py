@@ -1,17 +1,26 @@
 """Redis Sentinel: agreeing that the primary is down, electing a leader, promoting a replica.
 
-Each sentinel runs :func:`tick` every 50-100 ms (``hz = 10 + rand % 10``) and exchanges real messages, so that
-a split vote over a long link comes out of two self-votes that cross. Redis instances are also here
-(:class:`Messages <Message>` PING, INFO, SLAVEOF and their answers). Random parts (the desync of
-failover_start_time) come in as arguments. Source: redis 7.0 src/sentinel.c, components.md section 3. Seconds.
+Each sentinel runs :func:`tick` every 50-100 ms (``hz = 10 + rand % 10``) and all exchange real messages, so that
+a split vote over a long link comes out of two self-votes that cross. The Redis instances are here
+too, as far as sentinels see them (PING, INFO, SLAVEOF, publish). Random parts come in as arguments.
+Source: redis src/sentinel.c, components.md section 3. Seconds throughout; no failover by hand, one primary watched.
 
 Engine loop:
-    every tick period of sentinel s:   step = tick(watch, s, now, desync)      # desync uniform in [0, 1)
-    message for a Redis instance i:    step = instance_receive(watch, i, message, now)
-    message for a sentinel s:          step = receive(watch, s, message, now, desync)
-    for each: carry step.sends (message.to_instance says which kind of target), log step.events.
-    kill of instance i (connection reset seen by s): disconnected(watch, s, i, now); crash(watch, i); back: start(watch, i)
-Clients ask ``primary_known(watch, s)``.
+    every tick period of sentinel s:      step = tick(watch, s, now, desync)     (desync uniform in [0, 1))
+    message arrives at a Redis instance:  step = instance_receive(watch, i, message, now)
+    message arrives at a sentinel:        step = receive(watch, s, message, now, desync)
+    for each step: carry step.sends (target is an instance if message.to_instance), log step.events, act on
+        step.roles (an instance became primary or the replica of another one)
+    instance killed: crash(watch, i); disconnected(watch, s, i) at each s the reset reaches; later start(watch, i)
+    replica's link to its primary down or up: replica_link(watch, i, up, now); offsets: watch.offset[i] = bytes
+Clients ask :func:`primary_known`. A stopped sentinel is simply not ticked: the gap puts it into TILT.
+
+Example:
+    >>> watch = new_watch(3, 3, primary=0, settings=Settings(quorum=2, down_after=5.0))
+    >>> sorted({(m.kind, m.target) for m in tick(watch, 0, 1.5, 0.5).sends if m.kind == PING})
+    [(0, 0), (0, 1), (0, 2)]
+    >>> primary_known(watch, 0)
+    0
 """
 
 from __future__ import annotations
@@ -19,12 +28,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sim.protocols.tables import Floats, Ints
+
 PING, PONG, INFO, INFO_REPLY, ASK, VOTE, SLAVEOF, HELLO = range(8)
 """Messages; ASK is `is-master-down-by-addr` and VOTE its answer."""
 
+IDLE, WAIT_START, SELECT_REPLICA, SEND_PROMOTION, WAIT_PROMOTION, RECONF_REPLICAS, UPDATE_CONFIG = range(7)
+"""States of a failover at the sentinel that tries it."""
+
+PING_PERIOD = 1.0
+INFO_PERIOD = 10.0
+FAST_INFO_PERIOD = 1.0
+ASK_PERIOD = 1.0
+PUBLISH_PERIOD = 2.0
+ELECTION_TIMEOUT = 10.0
+MAX_DESYNC = 1.0
+RECONF_TIMEOUT = 10.0
+TILT_TRIGGER = 2.0
+TILT_PERIOD = 30.0
+
+MESSAGE_BYTES = (80, 60, 70, 4000, 150, 120, 200, 250)
+"""Bytes on the wire by kind (orders of magnitude)."""
+
 
 class Settings(NamedTuple):
-    """Settings of the monitored primary with Sentinel's defaults (components.md 3.1)."""
+    """Settings of the monitored primary, with Sentinel's defaults (components.md 3.1)."""
 
     quorum: int
     down_after: float = 30.0
@@ -37,26 +65,34 @@ class Message(NamedTuple):
 
     Attributes:
         kind: see the constants.
-        source, target: indices (instances and sentinels are numbered separately).
+        source: index of the sender.
+        target: index of the receiver; sentinels and instances are numbered separately.
         to_instance: 1 when the target is a Redis instance.
-        epoch: current epoch (ASK, VOTE: of the vote; HELLO: configuration epoch).
-        candidate: sentinel that is voted for (-1: none), or the primary (SLAVEOF: -1 for NO ONE; HELLO).
-        down: VOTE: 1 if the primary is down for the answering sentinel; INFO_REPLY: 1 if role is primary.
+        epoch: epoch of the vote (ASK, VOTE) or current epoch (HELLO).
+        config_epoch: HELLO: epoch of the configuration.
+        candidate: sentinel voted for (-1: none); the primary in HELLO, SLAVEOF (-1: NO ONE) and INFO_REPLY.
+        flag: VOTE: 1 if the primary is down for the sender; INFO_REPLY: 1 if the role is primary.
         offset: INFO_REPLY: replication offset.
+        link_down: INFO_REPLY: seconds since the link to the primary is down, 0 when it is up.
     """
 
     kind: int
     source: int
     target: int
     to_instance: int
-    epoch: int
-    candidate: int
-    down: int
-    offset: int
+    epoch: int = 0
+    config_epoch: int = 0
+    candidate: int = -1
+    flag: int = 0
+    offset: int = 0
+    link_down: float = 0.0
 
 
 class Event(NamedTuple):
-    """A log line of a sentinel: +sdown, +odown, +try-failover, +vote-for-leader, +elected-leader, +switch-master ..."""
+    """A log line of a sentinel: `+sdown`, `+odown`, `+try-failover`, `+vote-for-leader`, `+switch-master` ...
+
+    ``detail`` is the instance (or the sentinel voted for, or the epoch) it is about.
+    """
 
     sentinel: int
     kind: str
@@ -64,51 +100,585 @@ class Event(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Messages to carry and events to log."""
+    """Messages to carry, events to log, and (instance, new primary or -1) role changes."""
 
     sends: list[Message]
     events: list[Event]
+    roles: list[tuple[int, int]]
 
 
 @dataclass
 class Watch:
-    """State of all sentinels and Redis instances."""
+    """State of all sentinels and Redis instances.
+
+    Lists are indexed by sentinel; by pair as ``sentinel * instances + instance`` where the comment of the group says
+    so, ``sentinel * sentinels + other`` for votes; the last group by instance.
+    """
 
     sentinels: int
     instances: int
     settings: Settings
+    # by sentinel
+    epoch: Ints
+    config_epoch: Ints
+    primary: Ints
+    voted_for: Ints
+    voted_epoch: Ints
+    odown: Ints
+    failover: Ints
+    failover_epoch: Ints
+    failover_start: Floats
+    state_changed: Floats
+    promoted: Ints
+    previous_tick: Floats
+    tilt_since: Floats
+    # by sentinel and instance; a time of -1e18 means never
+    connected: Ints
+    reconnect_tried: Floats
+    first_ping: Floats
+    last_ping: Floats
+    last_pong: Floats
+    info_sent: Floats
+    info_at: Floats
+    info_primary: Ints
+    info_source: Ints
+    info_offset: Ints
+    info_link_down: Floats
+    role_since: Floats
+    sdown: Ints
+    sdown_since: Floats
+    published: Floats
+    reconf: Ints
+    reconf_at: Floats
+    # by sentinel and other sentinel
+    says_down: Ints
+    says_leader: Ints
+    says_epoch: Ints
+    replied: Floats
+    # by instance
+    alive: Ints
+    role: Ints
+    offset: Ints
+    link_down_since: Floats
+
+
+NEVER = -1e18
+
+ROLE_PRIMARY = -1
+"""Value of ``Watch.role`` of a primary; a replica's is the instance it replicates from."""
+
+_SENT, _DONE = 1, 2
 
 
 def new_watch(sentinels: int, instances: int, primary: int, settings: Settings, now: float = 0.0) -> Watch:
     """A healthy deployment: all links up, instance ``primary`` is the primary and all others replicate from it."""
-    raise NotImplementedError
+    pairs, votes = sentinels * instances, sentinels * sentinels
+    roles = [ROLE_PRIMARY if i == primary else primary for i in range(instances)]
+    return Watch(
+        sentinels=sentinels,
+        instances=instances,
+        settings=settings,
+        epoch=[0] * sentinels,
+        config_epoch=[0] * sentinels,
+        primary=[primary] * sentinels,
+        voted_for=[-1] * sentinels,
+        voted_epoch=[0] * sentinels,
+        odown=[0] * sentinels,
+        failover=[IDLE] * sentinels,
+        failover_epoch=[0] * sentinels,
+        failover_start=[NEVER] * sentinels,
+        state_changed=[now] * sentinels,
+        promoted=[-1] * sentinels,
+        previous_tick=[now] * sentinels,
+        tilt_since=[NEVER] * sentinels,
+        connected=[1] * pairs,
+        reconnect_tried=[NEVER] * pairs,
+        first_ping=[NEVER] * pairs,
+        last_ping=[now] * pairs,
+        last_pong=[now] * pairs,
+        info_sent=[NEVER] * pairs,
+        info_at=[now] * pairs,
+        info_primary=[int(role == ROLE_PRIMARY) for role in roles] * sentinels,
+        info_source=list(roles) * sentinels,
+        info_offset=[0] * pairs,
+        info_link_down=[0.0] * pairs,
+        role_since=[now] * pairs,
+        sdown=[0] * pairs,
+        sdown_since=[NEVER] * pairs,
+        published=[now] * pairs,
+        reconf=[0] * pairs,
+        reconf_at=[NEVER] * pairs,
+        says_down=[0] * votes,
+        says_leader=[-1] * votes,
+        says_epoch=[0] * votes,
+        replied=[NEVER] * votes,
+        alive=[1] * instances,
+        role=list(roles),
+        offset=[0] * instances,
+        link_down_since=[NEVER] * instances,
+    )
 
 
 def tick(watch: Watch, sentinel: int, now: float, desync: float) -> Step:
-    """The timer of ``sentinel`` fires."""
-    raise NotImplementedError
+    """The timer of ``sentinel`` fires.
+
+    Args:
+        watch: the state.
+        sentinel: which.
+        now: seconds.
+        desync: uniform in [0, 1), used if a failover is tried (`rand() % SENTINEL_MAX_DESYNC`).
+    """
+    step = Step([], [], [])
+    gap = now - watch.previous_tick[sentinel]
+    watch.previous_tick[sentinel] = now
+    if gap < 0 or gap > TILT_TRIGGER:
+        watch.tilt_since[sentinel] = now
+        step.events.append(Event(sentinel, "+tilt", -1))
+    for instance in range(watch.instances):
+        _ask_instance(watch, sentinel, instance, now, step)
+    if watch.tilt_since[sentinel] > NEVER:
+        if now - watch.tilt_since[sentinel] < TILT_PERIOD:
+            return step
+        watch.tilt_since[sentinel] = NEVER
+        step.events.append(Event(sentinel, "-tilt", -1))
+    for instance in range(watch.instances):
+        _check_subjectively_down(watch, sentinel, instance, now, step)
+    _check_objectively_down(watch, sentinel, step)
+    if (
+        watch.odown[sentinel]
+        and watch.failover[sentinel] == IDLE
+        and now - watch.failover_start[sentinel] >= 2 * watch.settings.failover_timeout
+    ):
+        _start_failover(watch, sentinel, now, desync, step)
+        _ask_sentinels(watch, sentinel, now, step, forced=True)
+    _run_failover(watch, sentinel, now, desync, step)
+    _ask_sentinels(watch, sentinel, now, step, forced=False)
+    if watch.failover[sentinel] == UPDATE_CONFIG:
+        _switch(watch, sentinel, watch.promoted[sentinel], now, step)
+    return step
 
 
 def receive(watch: Watch, sentinel: int, message: Message, now: float, desync: float) -> Step:
-    """``sentinel`` gets a message."""
-    raise NotImplementedError
+    """``sentinel`` gets a message.
+
+    Args:
+        watch: the state.
+        sentinel: which.
+        message: what.
+        now: seconds.
+        desync: uniform in [0, 1), used if it votes for another sentinel.
+    """
+    step = Step([], [], [])
+    if message.kind == PONG:
+        pair = sentinel * watch.instances + message.source
+        watch.connected[pair] = 1
+        watch.first_ping[pair] = NEVER
+        watch.last_pong[pair] = now
+    elif message.kind == INFO_REPLY:
+        _on_info(watch, sentinel, message, now, step)
+    elif message.kind == ASK:
+        _on_ask(watch, sentinel, message, now, desync, step)
+    elif message.kind == VOTE:
+        pair = sentinel * watch.sentinels + message.source
+        watch.replied[pair] = now
+        watch.says_down[pair] = message.flag
+        if message.candidate >= 0:
+            watch.says_leader[pair] = message.candidate
+            watch.says_epoch[pair] = message.epoch
+    elif message.kind == HELLO:
+        _see_epoch(watch, sentinel, message.epoch, step)
+        if message.config_epoch > watch.config_epoch[sentinel]:
+            watch.config_epoch[sentinel] = message.config_epoch
+            if message.candidate != watch.primary[sentinel]:
+                step.events.append(Event(sentinel, "+config-update-from", message.source))
+                _switch(watch, sentinel, message.candidate, now, step)
+    return step
 
 
 def instance_receive(watch: Watch, instance: int, message: Message, now: float) -> Step:
-    """A Redis instance gets a message of a sentinel."""
-    raise NotImplementedError
+    """A Redis instance gets a message of a sentinel; a dead one stays silent."""
+    step = Step([], [], [])
+    if not watch.alive[instance]:
+        return step
+    sentinel = message.source
+    if message.kind == PING:
+        step.sends.append(Message(PONG, instance, sentinel, 0))
+    elif message.kind == INFO:
+        down = watch.link_down_since[instance]
+        step.sends.append(
+            Message(
+                INFO_REPLY,
+                instance,
+                sentinel,
+                0,
+                candidate=watch.role[instance],
+                flag=int(watch.role[instance] == ROLE_PRIMARY),
+                offset=watch.offset[instance],
+                link_down=0.0 if down == NEVER else max(now - down, 1e-3),
+            )
+        )
+    elif message.kind == SLAVEOF:
+        if watch.role[instance] != message.candidate:
+            watch.role[instance] = message.candidate
+            watch.link_down_since[instance] = NEVER if message.candidate == ROLE_PRIMARY else now
+            step.roles.append((instance, message.candidate))
+    elif message.kind == HELLO:
+        for other in range(watch.sentinels):
+            if other != sentinel:
+                step.sends.append(message._replace(target=other, to_instance=0))
+    return step
 
 
-def disconnected(watch: Watch, sentinel: int, instance: int, now: float) -> None:
-    """The connection of ``sentinel`` to ``instance`` was reset or refused (its process was killed)."""
-    raise NotImplementedError
+def crash(watch: Watch, instance: int) -> None:
+    """The instance's process is gone (or stopped: then do not call :func:`disconnected`)."""
+    watch.alive[instance] = 0
 
 
-def connected(watch: Watch, sentinel: int, instance: int, now: float) -> None:
-    """The connection works again (tried at most once per ping period)."""
-    raise NotImplementedError
+def start(watch: Watch, instance: int) -> None:
+    """The instance runs again, in the role it had (its configuration file)."""
+    watch.alive[instance] = 1
+
+
+def disconnected(watch: Watch, sentinel: int, instance: int) -> None:
+    """The connection was reset or refused: the next tick reconnects, at most once per ping period, with a PING."""
+    watch.connected[sentinel * watch.instances + instance] = 0
+
+
+def replica_link(watch: Watch, instance: int, up: bool, now: float) -> None:
+    """The replication link of ``instance`` to its primary went up or down."""
+    if up:
+        watch.link_down_since[instance] = NEVER
+    elif watch.link_down_since[instance] == NEVER:
+        watch.link_down_since[instance] = now
 
 
 def primary_known(watch: Watch, sentinel: int) -> int:
-    """Answer of SENTINEL get-master-addr-by-name: an instance."""
-    raise NotImplementedError
+    """Answer of SENTINEL get-master-addr-by-name: the promoted instance as soon as its role was seen."""
+    if watch.failover[sentinel] >= RECONF_REPLICAS:
+        return watch.promoted[sentinel]
+    return watch.primary[sentinel]
+
+
+def _ask_instance(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
+    """Reconnect, PING, INFO and publish when due."""
+    pair = sentinel * watch.instances + instance
+    if not watch.connected[pair]:
+        if now - watch.reconnect_tried[pair] >= PING_PERIOD:
+            watch.reconnect_tried[pair] = now
+            _ping(watch, sentinel, instance, now, step)
+        return
+    period = min(watch.settings.down_after, PING_PERIOD)
+    if now - watch.last_pong[pair] > period and now - watch.last_ping[pair] > period / 2:
+        _ping(watch, sentinel, instance, now, step)
+    hurry = instance != watch.primary[sentinel] and (
+        watch.odown[sentinel] or watch.failover[sentinel] != IDLE or watch.info_link_down[pair] > 0
+    )
+    info_period = FAST_INFO_PERIOD if hurry else INFO_PERIOD
+    if now - watch.info_at[pair] > info_period and now - watch.info_sent[pair] > FAST_INFO_PERIOD:
+        watch.info_sent[pair] = now
+        step.sends.append(Message(INFO, sentinel, instance, 1))
+    if now - watch.published[pair] > PUBLISH_PERIOD:
+        watch.published[pair] = now
+        step.sends.append(
+            Message(
+                HELLO,
+                sentinel,
+                instance,
+                1,
+                epoch=watch.epoch[sentinel],
+                config_epoch=watch.config_epoch[sentinel],
+                candidate=primary_known(watch, sentinel),
+            )
+        )
+
+
+def _ping(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
+    pair = sentinel * watch.instances + instance
+    watch.last_ping[pair] = now
+    if watch.first_ping[pair] == NEVER:
+        watch.first_ping[pair] = now
+    step.sends.append(Message(PING, sentinel, instance, 1))
+
+
+def _check_subjectively_down(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
+    pair = sentinel * watch.instances + instance
+    silent = 0.0
+    if watch.first_ping[pair] > NEVER:
+        silent = now - watch.first_ping[pair]
+    elif not watch.connected[pair]:
+        silent = now - watch.last_pong[pair]
+    # A primary that has been reporting itself a replica for long is as good as down.
+    demoted = (
+        instance == watch.primary[sentinel]
+        and not watch.info_primary[pair]
+        and now - watch.role_since[pair] > watch.settings.down_after + 2 * INFO_PERIOD
+    )
+    down = int(silent > watch.settings.down_after or demoted)
+    if down != watch.sdown[pair]:
+        watch.sdown[pair] = down
+        watch.sdown_since[pair] = now if down else NEVER
+        step.events.append(Event(sentinel, "+sdown" if down else "-sdown", instance))
+
+
+def _check_objectively_down(watch: Watch, sentinel: int, step: Step) -> None:
+    primary = watch.primary[sentinel]
+    down = 0
+    if watch.sdown[sentinel * watch.instances + primary]:
+        agree = 1
+        for other in range(watch.sentinels):
+            agree += other != sentinel and watch.says_down[sentinel * watch.sentinels + other]
+        down = int(agree >= watch.settings.quorum)
+    if down != watch.odown[sentinel]:
+        watch.odown[sentinel] = down
+        step.events.append(Event(sentinel, "+odown" if down else "-odown", primary))
+
+
+def _start_failover(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> None:
+    watch.failover[sentinel] = WAIT_START
+    watch.epoch[sentinel] += 1
+    watch.failover_epoch[sentinel] = watch.epoch[sentinel]
+    watch.failover_start[sentinel] = now + desync * MAX_DESYNC
+    watch.state_changed[sentinel] = now
+    step.events.append(Event(sentinel, "+new-epoch", watch.epoch[sentinel]))
+    step.events.append(Event(sentinel, "+try-failover", watch.primary[sentinel]))
+
+
+def _ask_sentinels(watch: Watch, sentinel: int, now: float, step: Step, *, forced: bool) -> None:
+    """Ask the others whether the primary is down, and for their vote once a failover is tried."""
+    down = watch.sdown[sentinel * watch.instances + watch.primary[sentinel]]
+    for other in range(watch.sentinels):
+        if other == sentinel:
+            continue
+        pair = sentinel * watch.sentinels + other
+        silent = now - watch.replied[pair]
+        if silent > 5 * ASK_PERIOD:
+            watch.says_down[pair] = 0
+            watch.says_leader[pair] = -1
+        if not down or (not forced and silent < ASK_PERIOD):
+            continue
+        candidate = sentinel if watch.failover[sentinel] != IDLE else -1
+        step.sends.append(Message(ASK, sentinel, other, 0, epoch=watch.epoch[sentinel], candidate=candidate))
+
+
+def _on_ask(watch: Watch, sentinel: int, message: Message, now: float, desync: float, step: Step) -> None:
+    primary = watch.primary[sentinel]
+    down = int(
+        bool(watch.sdown[sentinel * watch.instances + primary]) and watch.tilt_since[sentinel] == NEVER
+    )
+    leader, epoch = -1, 0
+    if message.candidate >= 0:
+        _vote(watch, sentinel, message.epoch, message.candidate, now, desync, step)
+        leader, epoch = watch.voted_for[sentinel], watch.voted_epoch[sentinel]
+    step.sends.append(Message(VOTE, sentinel, message.source, 0, epoch=epoch, candidate=leader, flag=down))
+
+
+def _see_epoch(watch: Watch, sentinel: int, epoch: int, step: Step) -> None:
+    if epoch > watch.epoch[sentinel]:
+        watch.epoch[sentinel] = epoch
+        step.events.append(Event(sentinel, "+new-epoch", epoch))
+
+
+def _vote(
+    watch: Watch, sentinel: int, epoch: int, candidate: int, now: float, desync: float, step: Step
+) -> None:
+    """One vote per epoch, to who asks first; voting for another puts off an own attempt."""
+    _see_epoch(watch, sentinel, epoch, step)
+    if watch.voted_epoch[sentinel] < epoch and watch.epoch[sentinel] <= epoch:
+        watch.voted_for[sentinel] = candidate
+        watch.voted_epoch[sentinel] = watch.epoch[sentinel]
+        step.events.append(Event(sentinel, "+vote-for-leader", candidate))
+        if candidate != sentinel:
+            watch.failover_start[sentinel] = now + desync * MAX_DESYNC
+
+
+def _leader(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> int:
+    """The sentinel with enough votes in this epoch as this one sees it, or -1; its own vote is given here."""
+    epoch = watch.failover_epoch[sentinel]
+    votes = [0] * watch.sentinels
+    for other in range(watch.sentinels):
+        pair = sentinel * watch.sentinels + other
+        if (
+            other != sentinel
+            and watch.says_leader[pair] >= 0
+            and watch.says_epoch[pair] == watch.epoch[sentinel]
+        ):
+            votes[watch.says_leader[pair]] += 1
+    favourite = votes.index(max(votes)) if max(votes) > 0 else sentinel
+    _vote(watch, sentinel, epoch, favourite, now, desync, step)
+    if watch.voted_for[sentinel] >= 0 and watch.voted_epoch[sentinel] == epoch:
+        votes[watch.voted_for[sentinel]] += 1
+    winner = votes.index(max(votes))
+    needed = max(watch.sentinels // 2 + 1, watch.settings.quorum)
+    return winner if votes[winner] >= needed else -1
+
+
+def _run_failover(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> None:
+    """One state of the failover per tick."""
+    state, row = watch.failover[sentinel], sentinel * watch.instances
+    promoted = watch.promoted[sentinel]
+    if state == WAIT_START:
+        if _leader(watch, sentinel, now, desync, step) == sentinel:
+            step.events.append(Event(sentinel, "+elected-leader", sentinel))
+            _enter(watch, sentinel, SELECT_REPLICA, now)
+        elif now - watch.failover_start[sentinel] > min(ELECTION_TIMEOUT, watch.settings.failover_timeout):
+            _abort(watch, sentinel, "-failover-abort-not-elected", now, step)
+    elif state == SELECT_REPLICA:
+        best = _select(watch, sentinel, now)
+        if best < 0:
+            _abort(watch, sentinel, "-failover-abort-no-good-slave", now, step)
+        else:
+            watch.promoted[sentinel] = best
+            step.events.append(Event(sentinel, "+selected-slave", best))
+            _enter(watch, sentinel, SEND_PROMOTION, now)
+    elif state == SEND_PROMOTION:
+        if watch.connected[row + promoted]:
+            step.sends.append(Message(SLAVEOF, sentinel, promoted, 1, candidate=ROLE_PRIMARY))
+            _enter(watch, sentinel, WAIT_PROMOTION, now)
+        elif now - watch.state_changed[sentinel] > watch.settings.failover_timeout:
+            _abort(watch, sentinel, "-failover-abort-slave-timeout", now, step)
+    elif state == WAIT_PROMOTION:
+        if now - watch.state_changed[sentinel] > watch.settings.failover_timeout:
+            _abort(watch, sentinel, "-failover-abort-slave-timeout", now, step)
+    elif state == RECONF_REPLICAS:
+        _reconfigure(watch, sentinel, now, step)
+
+
+def _enter(watch: Watch, sentinel: int, state: int, now: float) -> None:
+    watch.failover[sentinel] = state
+    watch.state_changed[sentinel] = now
+
+
+def _abort(watch: Watch, sentinel: int, kind: str, now: float, step: Step) -> None:
+    """The next attempt comes not before 2 failover-timeouts after this one's start."""
+    step.events.append(Event(sentinel, kind, watch.primary[sentinel]))
+    watch.promoted[sentinel] = -1
+    _enter(watch, sentinel, IDLE, now)
+
+
+def _select(watch: Watch, sentinel: int, now: float) -> int:
+    """The replica to promote: reachable, freshly seen, not long without its primary, most data; or -1."""
+    primary, row = watch.primary[sentinel], sentinel * watch.instances
+    longest = 10 * watch.settings.down_after
+    fresh = 3 * INFO_PERIOD
+    if watch.sdown[row + primary]:
+        longest += now - watch.sdown_since[row + primary]
+        fresh = 5 * PING_PERIOD
+    best = -1
+    for instance in range(watch.instances):
+        pair = row + instance
+        if (
+            instance == primary
+            or watch.sdown[pair]
+            or not watch.connected[pair]
+            or now - watch.last_pong[pair] > 5 * PING_PERIOD
+            or now - watch.info_at[pair] > fresh
+            or watch.info_link_down[pair] > longest
+        ):
+            continue
+        if best < 0 or watch.info_offset[pair] > watch.info_offset[row + best]:
+            best = instance
+    return best
+
+
+def _reconfigure(watch: Watch, sentinel: int, now: float, step: Step) -> None:
+    """Point the other replicas at the new primary, parallel_syncs at a time; then the failover is over."""
+    row, promoted = sentinel * watch.instances, watch.promoted[sentinel]
+    others = [i for i in range(watch.instances) if i not in (promoted, watch.primary[sentinel])]
+    timeout = now - watch.state_changed[sentinel] > watch.settings.failover_timeout
+    busy = 0
+    for instance in others:
+        pair = row + instance
+        if watch.reconf[pair] == _SENT and now - watch.reconf_at[pair] > RECONF_TIMEOUT:
+            # It never acknowledged: later checks will put it right.
+            watch.reconf[pair] = _DONE
+        busy += watch.reconf[pair] == _SENT
+    for instance in others:
+        pair = row + instance
+        if not timeout and busy >= watch.settings.parallel_syncs:
+            break
+        if watch.reconf[pair] == 0 and watch.connected[pair]:
+            watch.reconf[pair] = _SENT
+            watch.reconf_at[pair] = now
+            busy += 1
+            step.sends.append(Message(SLAVEOF, sentinel, instance, 1, candidate=promoted))
+    if watch.sdown[row + promoted]:
+        return
+    if timeout or all(watch.reconf[row + i] == _DONE or watch.sdown[row + i] for i in others):
+        step.events.append(Event(sentinel, "+failover-end", promoted))
+        _enter(watch, sentinel, UPDATE_CONFIG, now)
+
+
+def _on_info(watch: Watch, sentinel: int, message: Message, now: float, step: Step) -> None:
+    instance = message.source
+    pair = sentinel * watch.instances + instance
+    watch.info_at[pair] = now
+    watch.info_offset[pair] = message.offset
+    watch.info_link_down[pair] = message.link_down
+    if message.flag != watch.info_primary[pair] or message.candidate != watch.info_source[pair]:
+        watch.info_primary[pair] = message.flag
+        watch.info_source[pair] = message.candidate
+        watch.role_since[pair] = now
+    if watch.tilt_since[sentinel] > NEVER or instance == watch.primary[sentinel]:
+        return
+    if message.flag:
+        _on_replica_turned_primary(watch, sentinel, instance, now, step)
+    elif watch.reconf[pair] == _SENT:
+        if message.candidate == watch.promoted[sentinel] and message.link_down == 0.0:
+            watch.reconf[pair] = _DONE
+            step.events.append(Event(sentinel, "+slave-reconf-done", instance))
+    elif message.candidate != watch.primary[sentinel] and watch.failover[sentinel] == IDLE:
+        wait = watch.settings.failover_timeout
+        if _primary_is_sane(watch, sentinel) and now - watch.role_since[pair] > wait:
+            step.sends.append(Message(SLAVEOF, sentinel, instance, 1, candidate=watch.primary[sentinel]))
+
+
+def _on_replica_turned_primary(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
+    """The promotion is seen; or an old primary is back and must be made a replica."""
+    pair = sentinel * watch.instances + instance
+    if instance == watch.promoted[sentinel]:
+        if watch.failover[sentinel] == WAIT_PROMOTION:
+            watch.config_epoch[sentinel] = watch.failover_epoch[sentinel]
+            step.events.append(Event(sentinel, "+promoted-slave", instance))
+            _enter(watch, sentinel, RECONF_REPLICAS, now)
+            for other in range(watch.instances):
+                watch.reconf[sentinel * watch.instances + other] = 0
+                # Tell everybody at the next tick.
+                watch.published[sentinel * watch.instances + other] = NEVER
+    elif _primary_is_sane(watch, sentinel) and now - watch.role_since[pair] > 4 * PUBLISH_PERIOD:
+        step.events.append(Event(sentinel, "+convert-to-slave", instance))
+        step.sends.append(Message(SLAVEOF, sentinel, instance, 1, candidate=watch.primary[sentinel]))
+
+
+def _primary_is_sane(watch: Watch, sentinel: int) -> bool:
+    pair = sentinel * watch.instances + watch.primary[sentinel]
+    return bool(watch.info_primary[pair]) and not watch.sdown[pair] and not watch.odown[sentinel]
+
+
+def _switch(watch: Watch, sentinel: int, primary: int, now: float, step: Step) -> None:
+    """Follow a new primary and start watching all instances afresh."""
+    step.events.append(Event(sentinel, "+switch-master", primary))
+    watch.primary[sentinel] = primary
+    watch.promoted[sentinel] = -1
+    watch.odown[sentinel] = 0
+    watch.voted_for[sentinel] = -1
+    watch.failover_start[sentinel] = NEVER
+    _enter(watch, sentinel, IDLE, now)
+    for instance in range(watch.instances):
+        pair = sentinel * watch.instances + instance
+        watch.connected[pair] = 0
+        watch.reconnect_tried[pair] = NEVER
+        watch.first_ping[pair] = now
+        watch.last_pong[pair] = now
+        watch.info_sent[pair] = NEVER
+        watch.info_at[pair] = NEVER
+        watch.info_link_down[pair] = 0.0
+        watch.info_primary[pair] = int(instance == primary)
+        watch.info_source[pair] = ROLE_PRIMARY if instance == primary else primary
+        watch.role_since[pair] = now
+        watch.sdown[pair] = 0
+        watch.sdown_since[pair] = NEVER
+        watch.published[pair] = now
+        watch.reconf[pair] = 0
+    for other in range(watch.sentinels):
+        watch.says_down[sentinel * watch.sentinels + other] = 0
+        watch.says_leader[sentinel * watch.sentinels + other] = -1
