@@ -6,13 +6,13 @@ a prediction needs to know about them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
-from topologies.errors import Misfit, MisfitError, Path, suggestion
+from topologies.errors import Misfit, MisfitError, suggestion
 from topologies.model import Model
 from topologies.quantities import Duration
 from topologies.validation import misfits_of
@@ -64,6 +64,13 @@ class HealAllAction(Model):
     """`heal_all` takes nothing."""
 
 
+PROBES: Mapping[str, tuple[str, ...]] = {
+    "success_ratio": ("window", "flow", "site"),
+    "all_components_up": (),
+    "metric": ("name", "site", "flow", "request", "kind", "event", "during"),
+}
+"""Our probes and their arguments."""
+
 FaultAction = KillAction | PauseAction | PartitionAction | DegradeAction
 Action = FaultAction | WaitAction | HealAllAction
 
@@ -99,21 +106,9 @@ def read_action(function: str, arguments: Mapping[str, Any]) -> Action:
         hint = suggestion(function, ACTIONS)
         raise MisfitError([Misfit(("func",), f"there is no action {function!r}", hint=hint)])
     model = ACTIONS[function]
-    known = [name for name in model.model_fields if name != "fault"]
-    extra = [name for name in arguments if name not in known]
-    if extra:
-        takes = f"{function} takes {', '.join(known)}" if known else f"{function} takes no arguments"
-        raise MisfitError(
-            [
-                Misfit(
-                    ("arguments", name),
-                    f"{function} has no argument {name!r}",
-                    hint=suggestion(name, known, what=f"{function} takes") if known else takes,
-                    on_key=True,
-                )
-                for name in extra
-            ]
-        )
+    unknown = unknown_arguments(function, arguments, [name for name in model.model_fields if name != "fault"])
+    if unknown:
+        raise MisfitError(unknown)
     try:
         return model.model_validate(dict(arguments), context={"units": "required"})
     except ValidationError as error:
@@ -123,6 +118,31 @@ def read_action(function: str, arguments: Mapping[str, Any]) -> Action:
                 for part in misfits_of(error, model, dict(arguments))
             ]
         ) from None
+
+
+def unknown_arguments(function: str, arguments: Mapping[str, Any], known: Sequence[str]) -> list[Misfit]:
+    """Arguments of an activity that ``function`` does not take, with paths from the provider."""
+    return [
+        Misfit(
+            ("arguments", name),
+            f"{function} has no argument {name!r}",
+            hint=suggestion(name, known, what=f"{function} takes") if known else "remove it: it takes none",
+            on_key=True,
+        )
+        for name in arguments
+        if name not in known
+    ]
+
+
+def probe_misfits(function: str, arguments: Any) -> list[Misfit]:
+    """What is wrong with the use of one of our probes, with paths from the provider."""
+    if function not in PROBES:
+        return [Misfit(("func",), f"there is no probe {function!r}", hint=suggestion(function, PROBES))]
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        return [Misfit(("arguments",), "the arguments have no names", "keys and values")]
+    return unknown_arguments(function, arguments, PROBES[function])
 
 
 class _Part(BaseModel):
@@ -198,6 +218,3 @@ class SteadyState(_Part):
     title: str = Field(min_length=1)
     probes: list[Activity] = Field(default_factory=list)
     controls: list[dict[str, Any]] = Field(default_factory=list)
-
-
-ActivityPath = tuple[Path, Activity]

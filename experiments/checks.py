@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from experiments.activity import PROBES_MODULE
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.model import Experiment
 from experiments.targets import grudge, placement
@@ -30,6 +31,7 @@ def check(experiment: Experiment, topology: Topology) -> None:
             Misfit((*place, *part.path), part.message, part.expected, part.hint, part.on_key)
             for part in hypothesis.misfits(experiment.workload, topology)
         ]
+    misfits += _probes(experiment, topology)
     if not misfits:
 
         def held(a: Fault, b: Fault) -> str | None:
@@ -38,6 +40,22 @@ def check(experiment: Experiment, topology: Topology) -> None:
         misfits += contradictions(faults, held)
     if misfits:
         raise experiment.document.error(*misfits)
+
+
+def _probes(experiment: Experiment, topology: Topology) -> Iterator[Misfit]:
+    """Sites that our probes look at and that are not there."""
+    steady = experiment.steady_state
+    for place, probes in (
+        (("steady-state-hypothesis", "probes"), steady.probes if steady is not None else ()),
+        (("method",), experiment.method),
+    ):
+        for index, probe in enumerate(probes):
+            if probe.provider is not None and probe.is_ours(PROBES_MODULE):
+                site = (probe.provider.arguments or {}).get("site")
+                if isinstance(site, str) and not site.startswith("${"):
+                    yield from _unknown_sites(
+                        [site], (*place, index, "provider", "arguments", "site"), topology
+                    )
 
 
 def _fault(fault: Fault, path: Path, topology: Topology) -> Iterator[Misfit]:

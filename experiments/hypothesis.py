@@ -62,7 +62,7 @@ def read_expectation(text: str, unit: Unit) -> tuple[Comparator, float]:
         ValueError: no comparator, no number, or a unit that is not the metric's.
     """
     spellings, kind, example = UNIT_SPELLING[unit]
-    match = re.fullmatch(r"\s*(?P<sign>>=|<=|>|<)\s*(?P<quantity>[^\s].*?)\s*", text)
+    match = re.fullmatch(r"\s*(?P<sign>>=|<=|[<>](?!=))\s*(?P<quantity>[^\s].*?)\s*", text)
     if match is None:
         raise ValueError(
             f"cannot read {text!r}: write a comparison (>=, <=, > or <) and {kind}, as in '<= {example}'"

@@ -11,8 +11,10 @@ from typing import Any
 from chaoslib.configuration import load_configuration
 from chaoslib.exceptions import ChaosException
 from chaoslib.experiment import ensure_experiment_is_valid
+from chaoslib.hypothesis import ensure_hypothesis_tolerance_is_valid
 from pydantic import ValidationError
 
+from experiments.activity import PROBES_MODULE, Activity, probe_misfits
 from experiments.checks import check
 from experiments.model import EXTENSION, Experiment, ExperimentFile, Extension
 from experiments.timeline import compile_timeline
@@ -47,7 +49,7 @@ def locate(reference: str | FilePath) -> FilePath:
         return path
     names = library()
     if text in names:
-        return names[text]
+        return _short(names[text])
     near = nearest(path.stem, names)
     hint = f"did you mean the library's {near!r}?" if near else _known()
     if looks_like_path:
@@ -99,6 +101,7 @@ def from_document(document: Document, *, overrides: Sequence[str] = ()) -> Exper
         configuration = load_configuration(parts.configuration)
     except ChaosException as error:
         misfits.append(Misfit(("configuration",), str(error)))
+    misfits += [*_probes(parts), *_tolerances(parts)]
     if misfits:
         raise document.error(*misfits)
     experiment = Experiment(file.stem, file, parts, extension, document, place, configuration)
@@ -116,6 +119,48 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         known = head in _FILE_KEYS or head in Extension.model_fields
         (ours if known else topology).append(text)
     return ours, topology
+
+
+def _short(path: FilePath) -> FilePath:
+    """Name ``path`` from the working directory when it lies below it."""
+    try:
+        return path.relative_to(FilePath.cwd())
+    except (ValueError, OSError):
+        return path
+
+
+def _probes(parts: ExperimentFile) -> list[Misfit]:
+    """What is wrong with the uses of our own probes, which Chaos Toolkit would report without a line."""
+    steady = parts.steady_state.probes if parts.steady_state is not None else []
+    places: list[tuple[Path, Activity]] = [
+        *((("steady-state-hypothesis", "probes", index), probe) for index, probe in enumerate(steady)),
+        *((("method", index), activity) for index, activity in enumerate(parts.method)),
+        *((("rollbacks", index), activity) for index, activity in enumerate(parts.rollbacks)),
+    ]
+    return [
+        Misfit((*path, "provider", *part.path), part.message, part.expected, part.hint, part.on_key)
+        for path, activity in places
+        if activity.provider is not None and activity.is_ours(PROBES_MODULE) and activity.type == "probe"
+        for part in probe_misfits(activity.provider.func, activity.provider.arguments)
+    ]
+
+
+def _tolerances(parts: ExperimentFile) -> list[Misfit]:
+    """Tolerances of the steady state that Chaos Toolkit would refuse without a line."""
+    misfits: list[Misfit] = []
+    for index, probe in enumerate(parts.steady_state.probes if parts.steady_state is not None else ()):
+        path: Path = ("steady-state-hypothesis", "probes", index)
+        if probe.ref is None and probe.tolerance is None:
+            misfits.append(
+                Misfit(path, "the probe has no tolerance", hint="add for example `tolerance: true`")
+            )
+        elif probe.ref is None:
+            try:
+                ensure_hypothesis_tolerance_is_valid(probe.tolerance)
+            except ChaosException as error:
+                example = "true, a number, or {type: range, range: [0.95, 1.0]}"
+                misfits.append(Misfit((*path, "tolerance"), str(error), example))
+    return misfits
 
 
 def _known() -> str:

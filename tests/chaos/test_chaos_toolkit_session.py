@@ -308,6 +308,12 @@ class TestSignatures:
             expected = [field for field in model.model_fields if field != "fault"]
             assert sorted(inspect.signature(getattr(actions, name)).parameters) == sorted(expected)
 
-    def test_probes_are_documented(self) -> None:
-        """Every probe has a docstring, which `chaos discover` shows."""
-        assert all(getattr(probes, name).__doc__ for name in probes.__all__)
+    def test_probes_take_what_the_vocabulary_says(self) -> None:
+        """Every probe of the vocabulary exists with exactly those parameters."""
+        import inspect
+
+        from experiments.activity import PROBES
+
+        assert set(probes.__all__) == set(PROBES)
+        for name, known in PROBES.items():
+            assert tuple(inspect.signature(getattr(probes, name)).parameters) == known
