@@ -61,7 +61,7 @@ def plan(
     ] = False,
     as_json: JsonOption = False,
 ) -> ExitCode:
-    """What would be broken, how far it reaches, what takes it back, and what is predicted. Executes nothing."""
+    """What would be broken, how far it reaches, what undoes it, what is predicted. Executes nothing."""
     from faultline.console import print_json
     from faultline.display import display
     from faultline.plan import make_plan
