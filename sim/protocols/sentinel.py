@@ -11,8 +11,8 @@ Engine loop:
     message arrives at a sentinel:        step = receive(watch, s, message, now, desync)
     for each step: carry step.sends (target is an instance if message.to_instance), log step.events, act on
         step.roles (an instance became primary or the replica of another one)
-    instance killed: crash(watch, i); disconnected(watch, s, i) at each s the reset reaches; later start(watch, i)
-    replica's link to its primary down or up: replica_link(watch, i, up, now); offsets: watch.offset[i] = bytes
+    instance killed: crash(watch, i), disconnected(watch, s, i, now) at each s the reset reaches; later start(watch, i)
+    replica's link to its primary lost or back: replica_link(watch, i, up, now); offsets: watch.offset[i] = bytes
 Clients ask :func:`primary_known`. A stopped sentinel is simply not ticked: the gap puts it into TILT.
 
 Example:
@@ -52,12 +52,21 @@ MESSAGE_BYTES = (80, 60, 70, 4000, 150, 120, 200, 250)
 
 
 class Settings(NamedTuple):
-    """Settings of the monitored primary, with Sentinel's defaults (components.md 3.1)."""
+    """Settings of the monitored primary, with Sentinel's defaults (components.md 3.1).
+
+    Attributes:
+        quorum: sentinels that must agree on ODOWN.
+        down_after: `down-after-milliseconds`, in seconds.
+        failover_timeout: `failover-timeout`, in seconds.
+        parallel_syncs: replicas repointed at a time.
+        sync_time: seconds from SLAVEOF to a working link (connect, handshake and partial resynchronisation; small data).
+    """
 
     quorum: int
     down_after: float = 30.0
     failover_timeout: float = 180.0
     parallel_syncs: int = 1
+    sync_time: float = 1.0
 
 
 class Message(NamedTuple):
@@ -160,6 +169,7 @@ class Watch:
     role: Ints
     offset: Ints
     link_down_since: Floats
+    syncing: Ints
 
 
 NEVER = -1e18
@@ -216,6 +226,7 @@ def new_watch(sentinels: int, instances: int, primary: int, settings: Settings, 
         role=list(roles),
         offset=[0] * instances,
         link_down_since=[NEVER] * instances,
+        syncing=[0] * instances,
     )
 
 
@@ -304,6 +315,8 @@ def instance_receive(watch: Watch, instance: int, message: Message, now: float) 
     if message.kind == PING:
         step.sends.append(Message(PONG, instance, sentinel, 0))
     elif message.kind == INFO:
+        if watch.syncing[instance] and now - watch.link_down_since[instance] >= watch.settings.sync_time:
+            replica_link(watch, instance, True, now)
         down = watch.link_down_since[instance]
         step.sends.append(
             Message(
@@ -320,7 +333,8 @@ def instance_receive(watch: Watch, instance: int, message: Message, now: float) 
     elif message.kind == SLAVEOF:
         if watch.role[instance] != message.candidate:
             watch.role[instance] = message.candidate
-            watch.link_down_since[instance] = NEVER if message.candidate == ROLE_PRIMARY else now
+            watch.syncing[instance] = int(message.candidate != ROLE_PRIMARY)
+            watch.link_down_since[instance] = now if watch.syncing[instance] else NEVER
             step.roles.append((instance, message.candidate))
     elif message.kind == HELLO:
         for other in range(watch.sentinels):
@@ -339,13 +353,28 @@ def start(watch: Watch, instance: int) -> None:
     watch.alive[instance] = 1
 
 
-def disconnected(watch: Watch, sentinel: int, instance: int) -> None:
-    """The connection was reset or refused: the next tick reconnects, at most once per ping period, with a PING."""
-    watch.connected[sentinel * watch.instances + instance] = 0
+def disconnected(watch: Watch, sentinel: int, instance: int, now: float) -> None:
+    """The connection was reset or refused: the next tick reconnects, at most once per ping period, with a PING.
+
+    That PING starts the clock of SDOWN if none was waiting for its answer: sentinels that see the
+    reset start it together.
+    """
+    pair = sentinel * watch.instances + instance
+    watch.connected[pair] = 0
+    watch.reconnect_tried[pair] = min(watch.reconnect_tried[pair], now)
+
+
+def connected(watch: Watch, sentinel: int, instance: int, now: float) -> None:
+    """The connection is accepted again (the answer to a PING says so too)."""
+    pair = sentinel * watch.instances + instance
+    if not watch.connected[pair]:
+        watch.connected[pair] = 1
+        watch.last_ping[pair] = min(watch.last_ping[pair], now - PING_PERIOD)
 
 
 def replica_link(watch: Watch, instance: int, up: bool, now: float) -> None:
-    """The replication link of ``instance`` to its primary went up or down."""
+    """The replication link of ``instance`` to its primary went up or down (the engine knows, or ``sync_time`` tells)."""
+    watch.syncing[instance] = 0
     if up:
         watch.link_down_since[instance] = NEVER
     elif watch.link_down_since[instance] == NEVER:

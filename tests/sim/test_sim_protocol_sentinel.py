@@ -51,8 +51,6 @@ class Deployment:
         self.events += [(self.now, event) for event in step.events]
         for instance, primary in step.roles:
             self.roles.append((self.now, instance, primary))
-            if primary >= 0:
-                rs.replica_link(self.watch, instance, True, self.now)
 
     def _arrival(self, message: rs.Message) -> Callable[[], None]:
         def arrive() -> None:
@@ -75,7 +73,7 @@ class Deployment:
             self.at(self.now + way, self._reset(index, instance))
 
     def _reset(self, index: int, instance: int) -> Callable[[], None]:
-        return lambda: rs.disconnected(self.watch, index, instance)
+        return lambda: rs.disconnected(self.watch, index, instance, self.now)
 
     def run(self, until: float) -> None:
         while self.queue[0][0] <= until:
@@ -167,6 +165,19 @@ class TestFailover:
         deployment.run(60.0)
         assert deployment.first("+sdown", 20.0) < 30.0
         assert deployment.first("+switch-master") == float("inf")
+
+    def test_a_connection_that_is_accepted_again_clears_the_down_state(self) -> None:
+        """Killed and started within seconds: -sdown follows the next answered PING, nothing is switched."""
+        deployment = Deployment(3, 0.005, 4, down_after=5.0)
+        deployment.run(20.0)
+        deployment.kill(0)
+        deployment.run(22.0)
+        rs.start(deployment.watch, 0)
+        for index in range(3):
+            rs.connected(deployment.watch, index, 0, deployment.now)
+        deployment.run(60.0)
+        assert deployment.first("+sdown") == float("inf")
+        assert deployment.watch.primary == [0, 0, 0]
 
     def test_tilt_suspends_acting_for_thirty_seconds(self) -> None:
         """A timer gap over 2 s: no down state is declared until 30 s later."""
