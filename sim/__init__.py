@@ -1,0 +1,1 @@
+"""The simulation: what is predicted, and the mechanisms it comes from."""

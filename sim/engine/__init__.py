@@ -1,0 +1,1 @@
+"""The reference engine on SimPy: protocols with links, CPUs and clocks."""

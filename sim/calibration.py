@@ -1,0 +1,368 @@
+"""Machine-local service demands: measured at rest, kept apart from what they predict.
+
+A calibration holds what a baseline can measure with one user at one site and no fault: CPU per
+request, proxy hops, applying a write set, a local commit, round trips inside a machine, start
+times. Protocol timers are never in it: they come from the topology or from the components'
+documented defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.workload import Request
+from sim.random import Stream, lognormal
+from topologies.errors import InputError, suggestion
+
+SCHEMA_VERSION = 1
+REQUESTS: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
+DEFAULT_FILE = Path(__file__).with_name("calibration.json")
+
+Positive = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Estimate(_Model):
+    """A measured quantity in seconds.
+
+    Attributes:
+        mean: its mean.
+        cv: coefficient of variation of single values around the mean.
+        sem: standard error of the mean, in seconds: how well the mean is known.
+    """
+
+    mean: Positive
+    cv: Annotated[float, Field(ge=0, le=10)] = 0.0
+    sem: Positive = 0.0
+
+    def drawn(self, normal: float) -> Estimate:
+        """This estimate with its mean drawn from its uncertainty (log-normal, so it stays positive)."""
+        if self.mean == 0 or self.sem == 0:
+            return self
+        return Estimate(mean=self.mean * lognormal(normal, self.sem / self.mean), cv=self.cv, sem=0.0)
+
+
+class Demand(_Model):
+    """What one request of a kind costs, in seconds.
+
+    Attributes:
+        app_cpu: CPU of the identity service.
+        db_cpu: CPU of the database member.
+        wait: time in neither, round trips and local commit not counted (they are modelled).
+    """
+
+    app_cpu: Estimate
+    db_cpu: Estimate
+    wait: Estimate = Estimate(mean=0.0)
+
+
+class Machine(_Model):
+    """What the numbers were measured on.
+
+    Attributes:
+        cores: cores that one node's processes can use at once.
+        quota_period: CFS period of the nodes' CPU quotas in seconds.
+        tcp_syn_linear_timeouts: the kernel's setting (4 since Linux 6.5, 0 before).
+        facts: anything that identifies the machine (CPU model, kernel, versions).
+    """
+
+    cores: Annotated[int, Field(ge=1, le=1024)] = 2
+    quota_period: Annotated[float, Field(gt=0, le=1)] = 0.01
+    tcp_syn_linear_timeouts: Annotated[int, Field(ge=0, le=255)] = 4
+    facts: dict[str, str] = Field(default_factory=dict)
+
+
+class StartTimes(_Model):
+    """Seconds from starting a component's process until it serves again.
+
+    Attributes:
+        db_rejoin: from the start of a killed member's process to Synced, over IST.
+    """
+
+    iam: Estimate
+    db: Estimate
+    db_rejoin: Estimate
+    redis: Estimate
+    nginx: Estimate
+    haproxy: Estimate
+
+
+class Calibration(_Model):
+    """All of it, versioned and hashable.
+
+    Attributes:
+        source: where the numbers come from, for people.
+        requests: demands per request kind.
+        proxy_cpu: CPU per HTTP request and proxy (HAProxy or nginx).
+        apply_cpu: CPU to apply one token's write set on another member.
+        local_commit: engine commit with its flush, at an idle member.
+        statement_rtt: round trip of a statement between a service and a database on the same
+            node, without the CPU of either.
+        vpn_delay: what the VPN adds to a packet, one way, beyond the link's delay.
+        public_delay: the same for the public path.
+        load_cpu: CPU that the load generator, relay and VPN of the lab spend per request, outside
+            the nodes' quotas.
+        start: start times.
+    """
+
+    schema_version: Literal[1] = 1
+    source: str
+    machine: Machine = Machine()
+    requests: dict[Request, Demand]
+    proxy_cpu: Estimate
+    apply_cpu: Estimate
+    local_commit: Estimate
+    statement_rtt: Estimate
+    vpn_delay: Estimate
+    public_delay: Estimate
+    load_cpu: Estimate = Estimate(mean=0.0)
+    start: StartTimes
+
+    def model_post_init(self, context: Any) -> None:
+        """Insist on every request kind: a missing one would be predicted as free."""
+        missing = [kind for kind in REQUESTS if kind not in self.requests]
+        if missing:
+            raise ValueError(f"requests lacks {', '.join(missing)}")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    def canonical(self) -> str:
+        """JSON with sorted keys: equal calibrations give equal bytes."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def default(cls) -> Calibration:
+        """The shipped one: the real service's figures (facts/iam.md 1.2), with wide uncertainty."""
+        return load(DEFAULT_FILE)
+
+    def save(self, path: str | Path) -> None:
+        """Write it as readable JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read one from a file (see the function `load`)."""
+        return load(path)
+
+    def resample(self, stream: Stream) -> Calibration:
+        """One draw from the uncertainty of all parameters.
+
+        Each estimate has its own index in ``stream`` (in order of the sorted field paths), so
+        adding a request to a workload does not change the draw of another.
+        """
+        index = 0
+
+        def drawn(value: Any) -> Any:
+            nonlocal index
+            if isinstance(value, Estimate):
+                index += 1
+                return value.drawn(stream.normal(index - 1))
+            if isinstance(value, BaseModel):
+                fields = {name: drawn(getattr(value, name)) for name in sorted(type(value).model_fields)}
+                return type(value).model_construct(**fields)
+            if isinstance(value, dict):
+                return {key: drawn(value[key]) for key in sorted(value)}
+            return value
+
+        result: Self = drawn(self)
+        return result
+
+
+def load(path: str | Path) -> Calibration:
+    """Read a calibration file.
+
+    Raises:
+        InputError: the file is missing, is not JSON or does not have the shape of a calibration;
+            it names the file, the line where one is known, and how to get a good file.
+    """
+    remedy = "run `faultline calibrate` to write a new one, or leave the file out to use the shipped figures"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InputError(f"cannot read the calibration: {reason}", file=str(path), hint=remedy) from error
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"not JSON: {error.msg}",
+            file=str(path),
+            line=error.lineno,
+            column=error.colno,
+            expected="a calibration written by `faultline calibrate`",
+            hint=remedy,
+        ) from error
+    if isinstance(data, dict) and data.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"schema_version is {data.get('schema_version')!r}",
+            file=str(path),
+            line=_line_of(text, ("schema_version",)),
+            expected=str(SCHEMA_VERSION),
+            hint=remedy,
+        )
+    try:
+        return Calibration.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = tuple(str(part) for part in first["loc"])
+        expected = ""
+        if first["type"] == "extra_forbidden":
+            expected = suggestion(where[-1], Calibration.model_fields)
+        raise InputError(
+            first["msg"],
+            file=str(path),
+            line=_line_of(text, where),
+            path=where,
+            expected=expected,
+            hint=remedy,
+        ) from error
+
+
+def _line_of(text: str, path: Sequence[str]) -> int:
+    """The line of the deepest key of ``path`` that can be found, each searched after its parent."""
+    position = 0
+    for key in path:
+        found = text.find(json.dumps(key), position)
+        if found < 0:
+            break
+        position = found
+    return text.count("\n", 0, position) + 1
+
+
+@dataclass(frozen=True)
+class RequestSample:
+    """One baseline request, in seconds: CPU of both processes, and what the client waited."""
+
+    cpu_app: float
+    cpu_db: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Raw baseline measurements: one user, one site, no fault.
+
+    Attributes:
+        requests: samples per request kind.
+        statement_rtt: round trips of a trivial statement less its CPU, seconds.
+        proxy_cpu: CPU per request of one proxy.
+        apply_cpu: CPU per write set of a member that did not take part in executing it.
+        local_commit: seconds of a commit at a single member.
+        vpn_extra: one-way delay of the VPN path beyond the configured one, seconds.
+        public_extra: the same for the public path.
+        load_cpu: CPU per request spent outside the nodes (generators, relay, VPN).
+        start: per component (fields of StartTimes), seconds.
+        cores: of the machine.
+        quota: cores granted to the measured site; None without a quota.
+        quota_period: seconds.
+        tcp_syn_linear_timeouts: of the kernel.
+        facts: of the machine.
+        source: for people.
+    """
+
+    requests: Mapping[Request, Sequence[RequestSample]]
+    statement_rtt: Sequence[float] = ()
+    proxy_cpu: Sequence[float] = ()
+    apply_cpu: Sequence[float] = ()
+    local_commit: Sequence[float] = ()
+    vpn_extra: Sequence[float] = ()
+    public_extra: Sequence[float] = ()
+    load_cpu: Sequence[float] = ()
+    start: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    cores: int = 2
+    quota: float | None = None
+    quota_period: float = 0.01
+    tcp_syn_linear_timeouts: int = 4
+    facts: Mapping[str, str] = field(default_factory=dict)
+    source: str = "measured"
+
+
+def estimate(values: Sequence[float], floor_sem: float = 0.02) -> Estimate:
+    """Mean, variation and standard error of ``values``.
+
+    The standard error is at least ``floor_sem`` of the mean: a baseline is one sitting, and
+    machines differ between sittings by more than repeated samples of one sitting show.
+    """
+    count = len(values)
+    mean = max(0.0, math.fsum(values) / count)
+    if count > 1:
+        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    else:
+        deviation = 0.5 * mean
+    sem = max(deviation / math.sqrt(count), floor_sem * mean)
+    return Estimate(mean=mean, cv=min(10.0, deviation / mean) if mean else 0.0, sem=sem)
+
+
+def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
+    """Turn raw baseline samples into a calibration.
+
+    What was not measured is taken from ``base`` (the shipped calibration by default).
+    The time a request spends in neither CPU, round trips, commit nor quota stalls becomes its
+    `wait`.
+
+    Raises:
+        ValueError: no sample of any request kind.
+    """
+    from sim.analytic import quota_elapsed
+    from sim.steps import round_trips
+
+    if not any(samples.requests.values()):
+        raise ValueError("no request was measured")
+    base = base or Calibration.default()
+    parts = {
+        "statement_rtt": samples.statement_rtt,
+        "proxy_cpu": samples.proxy_cpu,
+        "apply_cpu": samples.apply_cpu,
+        "local_commit": samples.local_commit,
+        "vpn_delay": samples.vpn_extra,
+        "public_delay": samples.public_extra,
+        "load_cpu": samples.load_cpu,
+    }
+    fields = {name: estimate(values) if values else getattr(base, name) for name, values in parts.items()}
+    requests: dict[Request, Demand] = dict(base.requests)
+    for kind, rows in samples.requests.items():
+        if not rows:
+            continue
+        waits = []
+        for row in rows:
+            cpu = row.cpu_app + row.cpu_db + 2 * fields["proxy_cpu"].mean
+            known = quota_elapsed(cpu, samples.quota, samples.quota_period) if samples.quota else cpu
+            known += round_trips(kind) * fields["statement_rtt"].mean
+            known += 0.0 if kind == "health" else fields["local_commit"].mean
+            waits.append(max(0.0, row.latency - known))
+        requests[kind] = Demand(
+            app_cpu=estimate([row.cpu_app for row in rows]),
+            db_cpu=estimate([row.cpu_db for row in rows]),
+            wait=estimate(waits),
+        )
+    start = {
+        name: estimate(samples.start[name], 0.1) if samples.start.get(name) else getattr(base.start, name)
+        for name in StartTimes.model_fields
+    }
+    return Calibration(
+        source=samples.source,
+        machine=Machine(
+            cores=samples.cores,
+            quota_period=samples.quota_period,
+            tcp_syn_linear_timeouts=samples.tcp_syn_linear_timeouts,
+            facts=dict(samples.facts),
+        ),
+        requests=requests,
+        start=StartTimes(**start),
+        **fields,
+    )

@@ -1,0 +1,387 @@
+"""A Galera cluster: ordering, certification, applying, and what a commit waits for.
+
+The mechanisms are in sim.protocols (evs, certification, rowlocks, flowcontrol, membership); here
+they get links, CPUs and clocks. The path of a write set (components.md 1.1): ordered by EVS,
+certified by everyone alike, applied on the other members in order by `wsrep_slave_threads`, made
+durable by group commit. A client is answered after the local commit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+import simpy
+
+from sim.engine.cluster import Group
+from sim.engine.database import TOKEN_SCOPE, Database, DatabaseError, Member, Transaction
+from sim.engine.world import World
+from sim.program import VPN
+from sim.protocols import certification, flowcontrol, membership, rowlocks
+
+Steps = Generator[simpy.Event, Any, Any]
+
+WAITING, APPLYING, APPLIED = range(3)
+
+TRANSACTIONS, FLOW_CONTROL = 0, 1
+"""Kinds of payload, in the lowest bit: 2 * number + kind."""
+
+
+class Slot:
+    """A write set in a member's queue."""
+
+    __slots__ = ("local", "state", "transaction")
+
+    def __init__(self, transaction: Transaction, local: bool, passed: bool) -> None:
+        self.transaction = transaction
+        self.local = local
+        self.state = APPLIED if local or not passed else WAITING
+
+
+class GaleraMember(Member):
+    """A member with its queue of ordered write sets.
+
+    Attributes:
+        received: last seqno that entered the queue.
+        target: seqno that must be visible before a joining member serves; -1 when it is not joining.
+    """
+
+    def __init__(self, world: World, component: Any, database: Galera, index: int) -> None:
+        super().__init__(world, component, database)
+        self.index = index
+        self.cluster = database
+        self.queue: deque[Slot] = deque()
+        self.received = 0
+        self.target = -1
+        self.applying = 0
+        self.changed = world.env.event()
+
+    def notify(self) -> None:
+        """Wake commits that wait for a view or for flow control."""
+        happened, self.changed = self.changed, self.world.env.event()
+        happened.succeed()
+
+    def enqueue(self, transaction: Transaction) -> None:
+        """Take an ordered write set in; those missed while away come first (IST)."""
+        history = self.cluster.history
+        while self.received < transaction.seqno:
+            entry = history[self.received]
+            self.received += 1
+            local = entry.member is self and entry.answer is not None and not entry.answer.triggered
+            self.queue.append(Slot(entry, local, self.cluster.passed[entry.seqno]))
+        self.pump()
+        self.cluster.queue_changed(self)
+
+    def pump(self) -> None:
+        """Start what may be applied and commit what is next in order."""
+        while self.queue and self.queue[0].state == APPLIED:
+            self._commit(self.queue.popleft())
+        threads = self.cluster.slave_threads
+        for slot in self.queue:
+            if self.applying >= threads:
+                return
+            if slot.state == WAITING:
+                if threads > 1 and self.cluster.depends[slot.transaction.seqno] > self.visible:
+                    return
+                self._apply(slot)
+
+    def _apply(self, slot: Slot) -> None:
+        slot.state = APPLYING
+        self.applying += 1
+        transaction = slot.transaction
+        number = -transaction.seqno
+        # First in the queue, then clear the way: a lock let go must not slip to the next in line.
+        if rowlocks.acquire_first(self.locks, number, TOKEN_SCOPE, rowlocks.INSERT).granted:
+            self._work(slot)
+            return
+        for victim in rowlocks.brute_force(self.locks, number, TOKEN_SCOPE, rowlocks.INSERT):
+            local = self.transactions.get(victim)
+            if local is not None:
+                self._brute_force(local, transaction.seqno)
+
+    def _brute_force(self, local: Transaction, seqno: int) -> None:
+        # A write set that is on the wire cannot be called back: it counts as ordered, later than ours.
+        fate = certification.brute_force(
+            certification.ORDERED if local.state == certification.REPLICATING else local.state,
+            local.seqno or seqno + 1,
+            seqno,
+        )
+        if fate == certification.REPLAY:
+            local.replay = True
+            self.unlock(local.number)
+        elif fate == certification.ROLLBACK:
+            self.abort(local)
+
+    def granted(self, number: int) -> None:
+        """The lock an applier waited for is there."""
+        for slot in self.queue:
+            if slot.state == APPLYING and slot.transaction.seqno == -number:
+                self._work(slot)
+                return
+
+    def _work(self, slot: Slot) -> None:
+        cost = self.world.cost("apply_cpu", "apply", self.name)
+
+        def done() -> None:
+            slot.state = APPLIED
+            self.pump()
+
+        self.cpu.submit(cost, done, self)
+
+    def _commit(self, slot: Slot) -> None:
+        transaction = slot.transaction
+        seqno = transaction.seqno
+        passed = self.cluster.passed[seqno]
+        local = slot.local
+        if local and transaction.replay and passed:
+            # Replay: the write set is applied like a foreign one before the client gets its OK.
+            transaction.replay = False
+            self.cpu.submit(
+                self.world.cost("apply_cpu", "apply", self.name),
+                lambda: self.flusher.flush(lambda: self._committed(transaction, True)),
+                self,
+            )
+            return
+        if not passed:
+            self._committed(transaction, local)
+            return
+        self.flusher.flush(lambda: self._committed(transaction, local))
+
+    def _committed(self, transaction: Transaction, local: bool) -> None:
+        seqno = transaction.seqno
+        self.visible = max(self.visible, seqno)
+        if not local:
+            if self.cluster.passed[seqno]:
+                self.applying = max(0, self.applying - 1)
+                self.unlock(-seqno)
+        elif transaction.answer is not None and not transaction.answer.triggered:
+            self.end(transaction)
+            transaction.answer.succeed(self.cluster.passed[seqno])
+        self.cluster.queue_changed(self)
+        self.cluster.reached(self)
+        self.pump()
+
+    def forget(self) -> None:
+        """The process died: the queue is gone; what was ordered comes back by state transfer."""
+        self.queue.clear()
+        self.target = -1
+        self.applying = 0
+        self.received = self.visible
+
+
+class Galera(Database):
+    """The cluster.
+
+    Attributes:
+        history: all ordered transactions; the one with seqno s stands at s - 1.
+        passed: by seqno, whether certification passed.
+        depends: by seqno, the seqno that must be visible before it may be applied.
+    """
+
+    def __init__(self, world: World, name: str, settings: dict[str, Any]) -> None:
+        super().__init__(world)
+        components = [c for c in world.program.components if c.service == name]
+        self.slave_threads: int = settings["slave_threads"]
+        self.fc_limit: int = settings["fc_limit"]
+        self.sync_wait: int = settings["sync_wait"]
+        self.galera_members = [GaleraMember(world, c, self, i) for i, c in enumerate(components)]
+        self.members = list(self.galera_members)
+        self.history: list[Transaction] = []
+        self.passed: list[bool] = [True]
+        self.depends: list[int] = [0]
+        self.by_number: dict[int, Transaction] = {}
+        self._certification = certification.new_index()
+        self._tickets: dict[int, simpy.Event] = {}
+        self.flow = flowcontrol.new_flow(len(components), self.fc_limit)
+        self.group = Group(world, self, settings)
+
+    # -- what services use -------------------------------------------------------------------
+
+    def member_for(self, site: int, index: int) -> Member:
+        """The member of the site (services spread over several), else the nearest by round trip."""
+        here = [member for member in self.members if member.site == site]
+        if here:
+            return here[index % len(here)]
+        network = self.world.network
+        return min(self.members, key=lambda member: (network.rtt(0, site, member.site), member.name))
+
+    def is_ready(self, member: Member) -> bool:
+        """Part of a primary component, and caught up with it."""
+        assert isinstance(member, GaleraMember)
+        return self.group.is_ready(member.index)
+
+    def commit(self, transaction: Transaction, size: int) -> Steps:
+        """Replicate and commit ``transaction`` with a write set of ``size`` bytes."""
+        member = transaction.member
+        assert isinstance(member, GaleraMember)
+        env = self.world.env
+        while not self.group.can_send(member.index) or flowcontrol.is_paused(self.flow, member.index):
+            member.check()
+            yield member.changed
+        member.check()
+        transaction.state = certification.REPLICATING
+        transaction.last_seen = member.visible
+        transaction.size = size
+        transaction.answer = env.event()
+        self.by_number[transaction.number] = transaction
+        payload = 2 * transaction.number + TRANSACTIONS
+        while not self.group.submit(member.index, payload, size):
+            yield env.timeout(0.001)
+            member.check()
+            transaction.last_seen = member.visible
+        outcome: bool | None = yield transaction.answer
+        if outcome is None:
+            raise DatabaseError("unavailable", in_doubt=True)
+        if not outcome:
+            raise DatabaseError("conflict")
+
+    def causal(self, member: Member) -> Steps:
+        """`wsrep_sync_wait` for reads (bit 1)."""
+        if not self.sync_wait & 1:
+            return
+        assert isinstance(member, GaleraMember)
+        member.check()
+        ticket = self.next_number()
+        event = self._tickets[ticket] = self.world.env.event()
+        self.group.causal_read(member.index, ticket)
+        if not event.triggered:
+            yield event
+        self._tickets.pop(ticket, None)
+        reached = member.received
+        while member.visible < reached:
+            member.check()
+            yield self.world.env.timeout(0.0005)
+
+    # -- what the group tells ----------------------------------------------------------------
+
+    def delivered(self, index: int, payload: int) -> None:
+        """An application payload was delivered in total order at member ``index``."""
+        member = self.galera_members[index]
+        number, kind = divmod(payload, 2)
+        if kind == FLOW_CONTROL:
+            sender, stop = divmod(number, 2)
+            flowcontrol.ordered(self.flow, index, sender, bool(stop))
+            if not stop:
+                member.notify()
+            return
+        transaction = self.by_number[number]
+        if not transaction.seqno:
+            self._certify(transaction)
+        if member.received < transaction.seqno:
+            if transaction.member is member:
+                transaction.state = certification.ORDERED
+            member.enqueue(transaction)
+
+    def _certify(self, transaction: Transaction) -> None:
+        """Give the write set its seqno and its verdict, which every member comes to alike."""
+        self.history.append(transaction)
+        transaction.seqno = len(self.history)
+        member = transaction.member
+        assert isinstance(member, GaleraMember)
+        # New rows only: fresh auto-increment and random keys, shared foreign-key parents (T2).
+        write_set = certification.WriteSet(
+            member.index,
+            transaction.last_seen,
+            (
+                certification.key(2 * transaction.number + 1, certification.EXCLUSIVE),
+                certification.key(0, certification.REFERENCE),
+            ),
+        )
+        verdict = certification.certify(self._certification, write_set, transaction.seqno)
+        self.passed.append(verdict.ok)
+        self.depends.append(verdict.depends)
+        transaction.committed = verdict.ok
+        if transaction.seqno % 256 == 0:
+            certification.purge(self._certification, min(m.visible for m in self.galera_members))
+
+    def causal_point(self, ticket: int) -> None:
+        """A causal read may go on."""
+        event = self._tickets.get(ticket)
+        if event is not None and not event.triggered:
+            event.succeed()
+
+    def lost_quorum(self, index: int) -> None:
+        """The member turned non-primary: commits in flight fail with 1180, their outcome open."""
+        member = self.galera_members[index]
+        member.target = -1
+        for transaction in list(member.transactions.values()):
+            answer = transaction.answer
+            arrived = 0 < transaction.seqno <= member.received
+            if answer is not None and not answer.triggered and not arrived:
+                member.end(transaction)
+                answer.succeed(None)
+        member.notify()
+
+    def joining(self, index: int) -> None:
+        """The member is in a primary component: it serves once it has what it missed (IST)."""
+        member = self.galera_members[index]
+        if member.target >= 0:
+            return  # on its way
+        member.target = len(self.history)
+        if member.visible >= member.target:
+            self._synced(member)
+            return
+        missing = sum(entry.size for entry in self.history[member.received :])
+        donors = [m for m in self.galera_members if m is not member and self.is_ready(m)]
+        network = self.world.network
+        rtt = min((network.rtt(VPN, member.site, donor.site) for donor in donors), default=0.0)
+        transfer = membership.state_transfer(missing, 0.0, 1e9, rtt, position_known=True)
+        self.world.at(transfer.seconds, lambda: self._transferred(member))
+
+    def _transferred(self, member: GaleraMember) -> None:
+        if member.up and member.target > 0:
+            member.enqueue(self.history[member.target - 1])
+
+    def _synced(self, member: GaleraMember) -> None:
+        member.target = -1
+        self.group.synced(member.index)
+        member.notify()
+
+    def reached(self, member: GaleraMember) -> None:
+        """The member has made another write set visible."""
+        if 0 <= member.target <= member.visible:
+            self._synced(member)
+
+    def view_changed(self, members: int) -> None:
+        """A new view: flow control starts afresh."""
+        self.flow = flowcontrol.new_flow(len(self.members), self.fc_limit)
+        for member in self.galera_members:
+            member.notify()
+
+    def queue_changed(self, member: GaleraMember) -> None:
+        """Compare the receive queue with flow control's limits."""
+        length = sum(1 for slot in member.queue if slot.state == WAITING)
+        change = flowcontrol.queue_changed(self.flow, member.index, length)
+        if change != flowcontrol.NOTHING and self.group.can_send(member.index):
+            number = 2 * member.index + (1 if change == flowcontrol.STOP else 0)
+            self.group.submit(member.index, 2 * number + FLOW_CONTROL, flowcontrol.STOP_BYTES)
+
+    def lock_granted(self, member: Member, number: int) -> None:
+        """A lock for an applier."""
+        assert isinstance(member, GaleraMember)
+        member.granted(number)
+
+    # -- faults ------------------------------------------------------------------------------
+
+    def kill(self, member: Member, graceful: bool) -> None:
+        """SIGKILL, or SIGTERM which says goodbye first."""
+        assert isinstance(member, GaleraMember)
+        if graceful:
+            self.group.leave(member.index)
+        self.group.crash(member.index)
+        for transaction in member.transactions.values():
+            transaction.answer = None  # nobody is left to be told
+        member.kill()
+        member.forget()
+
+    def started(self, member: Member) -> None:
+        """The process runs again, knows its position and looks for its peers."""
+        assert isinstance(member, GaleraMember)
+        member.target = -1
+        member.start()
+        self.group.start(member.index)
+
+    def start_time(self) -> str:
+        """Start, recovery of the position, and state transfer."""
+        return "start_db_rejoin"

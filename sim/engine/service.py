@@ -1,0 +1,290 @@
+"""The identity service: what a request does between its thread and the database.
+
+The steps come from sim.steps. A request holds a thread all the time and a database connection
+per transaction; statements cost CPU at both ends and a round trip each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import simpy
+
+from experiments.observation import outcome_of
+from sim import steps as table
+from sim.engine.database import Database, DatabaseError, Transaction
+from sim.engine.pools import Connections, Threads
+from sim.engine.world import Daemon, World
+from sim.program import VPN, Component
+from sim.protocols import rowlocks
+
+Steps = Generator[simpy.Event, Any, Any]
+
+OK, STALE, SERVER_ERROR, UNAVAILABLE = 200, 401, 500, 503
+"""Answers of the service (facts/iam.md 2.1 and 2.2; a failing health check is 503)."""
+
+STATEMENT_BYTES = 300
+"""Size of a statement or its answer on the wire (order of magnitude)."""
+
+
+class Tokens:
+    """What an iteration has been given: the transactions that wrote its tokens."""
+
+    __slots__ = ("access", "refresh")
+
+    def __init__(self) -> None:
+        self.access: Transaction | None = None
+        self.refresh: Transaction | None = None
+
+
+class Call:
+    """One HTTP request on its way through the system.
+
+    Attributes:
+        kind: request kind.
+        tokens: of the iteration.
+        app_factor, db_factor: this request's service times relative to their means.
+        deadline: when the asker gives up.
+        reply: happens when the asker has an answer, or knows that none will come.
+        status: answer on its way back, 0 until there is one.
+        outcome: what the asker saw, empty until `reply`.
+        transaction: its write transaction, once begun.
+    """
+
+    __slots__ = (
+        "app_factor",
+        "db_factor",
+        "deadline",
+        "kind",
+        "outcome",
+        "reply",
+        "status",
+        "tokens",
+        "transaction",
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        tokens: Tokens,
+        app_factor: float,
+        db_factor: float,
+        deadline: float,
+        reply: simpy.Event,
+    ) -> None:
+        self.kind = kind
+        self.tokens = tokens
+        self.app_factor = app_factor
+        self.db_factor = db_factor
+        self.deadline = deadline
+        self.reply = reply
+        self.status = 0
+        self.outcome = ""
+        self.transaction: Transaction | None = None
+
+    def finish(self, status: int, outcome: str = "") -> None:
+        """Tell the asker; only the first time counts."""
+        if not self.outcome:
+            self.status = status
+            self.outcome = outcome or outcome_of(status)
+            self.reply.succeed()
+
+
+class Plan:
+    """The step tables as plain lists, by request kind: (kind, trips, app, db, wait, bytes)."""
+
+    def __init__(self, world: World) -> None:
+        tables = world.program.steps
+        rows = list(
+            zip(
+                *(
+                    getattr(tables, name).tolist()
+                    for name in ("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes")
+                ),
+                strict=True,
+            )
+        )
+        first = tables.first.tolist()
+        self.rows: dict[str, list[tuple[Any, ...]]] = {
+            kind: rows[first[i] : first[i + 1]] for i, kind in enumerate(table.KINDS)
+        }
+
+
+class Replica(Daemon):
+    """One identity service process."""
+
+    def __init__(
+        self, world: World, component: Component, settings: dict[str, Any], database: Database, plan: Plan
+    ) -> None:
+        super().__init__(world, component)
+        self.database = database
+        self.member = database.member_for(component.site, component.index)
+        self.plan = plan
+        self.settings = settings
+        self._rtt = world.program.costs["statement_rtt"][0]
+        self.together = self.member.cpu is self.cpu
+        self._fresh()
+
+    def _fresh(self) -> None:
+        env, settings = self.world.env, self.settings
+        self.threads = Threads(env, settings["threads"])
+        self.connections = Connections(env, settings["pool"], settings["pool_timeout"], self._serving)
+
+    def start(self) -> None:
+        """A new process has new pools."""
+        self._fresh()
+        super().start()
+
+    def _serving(self) -> bool:
+        if not self.member.serving():
+            return False
+        if self.together:
+            return True
+        blocked = self.world.network.blocked[VPN]
+        here, there = self.site, self.member.site
+        return not (blocked[here][there] or blocked[there][here])
+
+    def handle(self, call: Call) -> Steps:
+        """Serve ``call``; its status is set when this returns.
+
+        A request whose process dies gets no status: the connection is reset.
+        """
+        process = self.world.env.active_process
+        assert process is not None
+        self.inside[process] = None
+        threads = self.threads
+        try:
+            yield from threads.acquire()
+        except simpy.Interrupt:
+            return
+        try:
+            yield from self._steps(call, process)
+        except simpy.Interrupt as interrupt:
+            if interrupt.cause is self:
+                return
+            # The database ended the session: a conflict, or its process died.
+            error = interrupt.cause
+            kind = error.kind if isinstance(error, DatabaseError) else "unavailable"
+            call.status = self._status_of(call, kind)
+        except DatabaseError as error:
+            call.status = self._status_of(call, error.kind)
+        finally:
+            self.inside.pop(process, None)
+            threads.release()
+
+    @staticmethod
+    def _status_of(call: Call, kind: str) -> int:
+        # INDIGO neither retries nor distinguishes: 500 for whatever the database says (facts/iam.md 2.1).
+        return UNAVAILABLE if call.kind == "health" else SERVER_ERROR
+
+    def _steps(self, call: Call, process: simpy.Process) -> Steps:
+        member = self.member
+        transaction: Transaction | None = None
+        broken = holding = False
+        sync = not self.together
+        try:
+            for kind, trips, app, db, wait, size in self.plan.rows[call.kind]:
+                if kind == table.READ:
+                    if not holding:
+                        yield from self._connect()
+                        holding = True
+                    yield from self._statements(call, trips, app, db, wait)
+                    self.connections.release()
+                    holding = False
+                elif kind == table.WORK:
+                    yield from self._statements(call, trips, app, db, wait)
+                elif kind in (table.CHECK_REFRESH, table.CHECK_ACCESS):
+                    wanted = call.tokens.refresh if kind == table.CHECK_REFRESH else call.tokens.access
+                    yield from self._causal()
+                    if wanted is not None and not self.database.sees(member, wanted):
+                        call.status = STALE
+                        return
+                elif kind == table.BEGIN:
+                    yield from self._connect()
+                    holding = True
+                    transaction = call.transaction = member.begin(process)
+                elif kind in (table.LOCK_INSERT, table.LOCK_RANGE):
+                    assert transaction is not None
+                    mode = rowlocks.INSERT if kind == table.LOCK_INSERT else rowlocks.RANGE
+                    yield from member.lock(transaction, mode)
+                else:
+                    assert transaction is not None
+                    if sync:
+                        yield from self._round_trip()
+                    yield from self.database.commit(transaction, size)
+            call.status = OK
+            if transaction is not None:
+                call.tokens.access = transaction
+                if call.kind == "password" or (
+                    call.kind == "refresh" and not self.settings["reuse_refresh_token"]
+                ):
+                    call.tokens.refresh = transaction
+        except (DatabaseError, simpy.Interrupt) as error:
+            kind = error.kind if isinstance(error, DatabaseError) else getattr(error.cause, "kind", "")
+            broken = kind != "conflict"
+            raise
+        finally:
+            member.inside.pop(process, None)
+            if holding:
+                self.connections.release(broken)
+            if transaction is not None and transaction.number in member.transactions:
+                member.end(transaction)
+
+    def _connect(self) -> Steps:
+        got = yield from self.connections.acquire()
+        if not got:
+            raise DatabaseError("unavailable")
+        try:
+            self.member.check()
+        except DatabaseError:
+            self.connections.release(broken=True)
+            raise
+
+    def _causal(self) -> Steps:
+        if getattr(self.database, "sync_wait", 0):
+            yield from self.database.causal(self.member)
+
+    def _round_trip(self) -> Steps:
+        network = self.world.network
+        yield from network.transfer(VPN, self.site, self.member.site, STATEMENT_BYTES)
+        yield from network.transfer(VPN, self.member.site, self.site, STATEMENT_BYTES)
+
+    def _statements(self, call: Call, trips: int, app: float, db: float, wait: float) -> Steps:
+        """Run ``trips`` statements one after the other."""
+        env, member = self.world.env, self.member
+        process = env.active_process
+        assert process is not None
+        member.check()
+        yield from self._causal()
+        member.inside[process] = None
+        app *= call.app_factor
+        db *= call.db_factor
+        rest = trips * self._rtt + wait
+        if self.together:
+            # Service and database take turns on one CPU: one job for both.
+            yield from self._job(self, app + db, self, member)
+        else:
+            yield from self._job(self, app, self)
+            yield from self._job(member, db, member)
+            network = self.world.network
+            if trips:
+                yield from self._round_trip()
+                rest += (trips - 1) * network.rtt(VPN, self.site, member.site)
+        if rest > 0:
+            yield env.timeout(rest)
+        if self.paused:
+            yield from self.until_running()
+        if member.paused:
+            yield from member.until_running()
+        member.inside.pop(process, None)
+        member.check()
+
+    def _job(self, where: Daemon, demand: float, *owners: Daemon) -> Steps:
+        event = simpy.Event(self.world.env)
+        job = where.cpu.submit(demand, event.succeed, *owners)
+        try:
+            yield event
+        except simpy.Interrupt:
+            where.cpu.cancel(job)
+            raise

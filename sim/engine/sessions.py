@@ -1,0 +1,145 @@
+"""Redis with its sentinels: who is primary, and how the sentinels change that.
+
+Token requests do not touch Redis (facts/iam.md section 5: the endpoints are stateless unless the
+Redis cache is on), so what happens here shows in events only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sim.engine.world import Daemon, World
+from sim.program import VPN
+from sim.protocols import sentinel
+from sim.random import Stream
+
+EVENTS = {"+sdown": "redis.sdown", "+odown": "redis.odown", "+switch-master": "redis.switch-master"}
+"""Sentinel's log lines that are events of an observation."""
+
+REPL_TIMEOUT = 60.0
+"""Seconds after which a replica notices that its primary is silent (repl-timeout)."""
+
+RECONNECT_PERIOD = 1.0
+"""Seconds between a replica's attempts to connect to its primary (replicationCron)."""
+
+
+class Server(Daemon):
+    """A Redis server or a sentinel."""
+
+
+class Sessions:
+    """One monitored primary with its replicas and sentinels."""
+
+    def __init__(self, world: World, name: str, settings: dict[str, Any]) -> None:
+        self._world = world
+        mine = [component for component in world.program.components if component.service == name]
+        self.instances = [Server(world, component) for component in mine if component.kind == "redis"]
+        self.sentinels = [Server(world, component) for component in mine if component.kind == "sentinel"]
+        quorum = settings["quorum"] or len(self.sentinels) // 2 + 1
+        self._watch = sentinel.new_watch(
+            len(self.sentinels),
+            len(self.instances),
+            0,
+            sentinel.Settings(quorum, settings["down_after"], settings["failover_timeout"]),
+        )
+        self._desync = world.streams.get("sentinel.desync", name)
+        self._link_up = [True] * len(self.instances)
+        for index, instance in enumerate(self.instances):
+            instance.on_change.append(partial(self._instance_changed, index))
+        world.network.listen(self._look_at_replicas)
+        for index, daemon in enumerate(self.sentinels):
+            draws = world.streams.get("sentinel.timer", daemon.name)
+            self._tick_later(index, draws, 0.1 * draws.uniform(draws.next()))
+
+    @property
+    def daemons(self) -> Sequence[Daemon]:
+        """Servers, then sentinels."""
+        return [*self.instances, *self.sentinels]
+
+    # -- sentinels ---------------------------------------------------------------------------
+
+    def _tick_later(self, index: int, draws: Stream, delay: float) -> None:
+        def tick() -> None:
+            # hz = 10 + rand % 10: the next tick comes in 50 to 100 ms.
+            self._tick_later(index, draws, 1.0 / (10 + int(10 * draws.uniform(draws.next()))))
+            if self.sentinels[index].answering:
+                now = self._world.env.now
+                self._step(self.sentinels[index], sentinel.tick(self._watch, index, now, self._draw()))
+
+        self._world.at(delay, tick)
+
+    def _draw(self) -> float:
+        return self._desync.uniform(self._desync.next())
+
+    def _blocked(self, one: Daemon, other: Daemon) -> bool:
+        blocked = self._world.network.blocked[VPN]
+        return blocked[one.site][other.site] or blocked[other.site][one.site]
+
+    def _step(self, sender: Daemon, step: sentinel.Step) -> None:
+        for message in step.sends:
+            receiver = (self.instances if message.to_instance else self.sentinels)[message.target]
+            if self._blocked(sender, receiver):
+                continue  # asked again a second later, on a new connection
+            size = sentinel.MESSAGE_BYTES[message.kind]
+            delay = self._world.network.delay(VPN, sender.site, receiver.site, size)
+            self._world.at(delay, partial(self._arrive, message))
+        for event in step.events:
+            kind = EVENTS.get(event.kind)
+            if kind:
+                known = 0 <= event.detail < len(self.instances)
+                detail = self.instances[event.detail].name if known else ""
+                self._world.recorder.event(self.sentinels[event.sentinel].name, kind, detail)
+        if step.roles:
+            self._look_at_replicas()
+
+    def _arrive(self, message: sentinel.Message) -> None:
+        now = self._world.env.now
+        if message.to_instance:
+            instance = self.instances[message.target]
+            if instance.answering:
+                found = sentinel.instance_receive(self._watch, message.target, message, now)
+                self._step(instance, found)
+            return
+        receiver = self.sentinels[message.target]
+        if receiver.answering:
+            step = sentinel.receive(self._watch, message.target, message, now, self._draw())
+            self._step(receiver, step)
+
+    # -- servers -----------------------------------------------------------------------------
+
+    def _instance_changed(self, index: int) -> None:
+        """A killed server resets its connections at once; a stopped one just stays silent."""
+        instance = self.instances[index]
+        if instance.up:
+            sentinel.start(self._watch, index)
+        else:
+            sentinel.crash(self._watch, index)
+            for watcher, daemon in enumerate(self.sentinels):
+                if not self._blocked(instance, daemon):
+                    delay = self._world.network.one_way(VPN, instance.site, daemon.site)
+                    self._world.at(delay, partial(sentinel.disconnected, self._watch, watcher, index))
+        self._look_at_replicas()
+
+    def _look_at_replicas(self) -> None:
+        """Replication links break with a reset at once, in a silent cut after `repl-timeout`."""
+        for index, instance in enumerate(self.instances):
+            primary = self._watch.role[index]
+            if primary == sentinel.ROLE_PRIMARY:
+                self._link_up[index] = True
+                continue
+            source = self.instances[primary]
+            works = instance.answering and source.answering and not self._blocked(source, instance)
+            if works == self._link_up[index]:
+                continue
+            self._link_up[index] = works
+            if works:
+                delay = RECONNECT_PERIOD + 3 * self._world.network.rtt(VPN, source.site, instance.site)
+            else:
+                delay = 0.0 if not source.up else REPL_TIMEOUT
+            self._world.at(delay, partial(self._link_changed, index, works))
+
+    def _link_changed(self, index: int, up: bool) -> None:
+        if self._link_up[index] == up:
+            sentinel.replica_link(self._watch, index, up, self._world.env.now)
