@@ -75,6 +75,7 @@ class Application:
         }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
         request = Request(environ)
         request.max_content_length = LONGEST_BODY
         response = self._respond(request)

@@ -8,6 +8,7 @@ Connector/J does by default, so the server sees the statements it would see from
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ Row = Sequence[bytes | None]
 Value = str | int | bool | None
 
 SESSION_CHECK = "SELECT @@session.auto_increment_increment, @@session.tx_isolation, @@session.autocommit"
-"""Connector/J reads the session's variables on connect, so a node that answers no SELECT gives no connection."""
+"""Connector/J reads session variables on connect: a node that answers no SELECT gives no connection."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Connection:
             )
         except pymysql.err.MySQLError as error:
             raise _translate(error) from error
-        self._socket = self._raw._sock
+        self._socket: socket.socket = self._raw._sock  # type: ignore[attr-defined]
         self._buffer = b""
         self._position = 0
         self.execute("SET time_zone = '+00:00'")

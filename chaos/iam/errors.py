@@ -73,7 +73,7 @@ UNAVAILABLE = frozenset({1040, 1047, 1053, 1129, 1130, 1180, 1203, 1290, 1836, 1
 """Too many connections, not prepared, shutdown, blocked host, commit error, read-only, killed, lost."""
 
 
-class PoolTimeout(DatabaseError):
+class PoolTimeoutError(DatabaseError):
     """No connection became free in time (HikariCP connection-timeout, 30 s)."""
 
     def __init__(self, seconds: float, cause: str) -> None:

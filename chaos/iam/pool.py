@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from chaos.iam.connection import Connection
-from chaos.iam.errors import DatabaseError, OAuthError, PoolTimeout
+from chaos.iam.errors import DatabaseError, OAuthError, PoolTimeoutError
 
 FIRST_BACKOFF = 0.25
 BACKOFF_FACTOR = 1.5
@@ -68,7 +68,7 @@ class Pool:
         """Lend a connection; a fatal error inside the block evicts it.
 
         Raises:
-            PoolTimeout: none became free in time.
+            PoolTimeoutError: none became free in time.
         """
         entry = self._take()
         try:
@@ -118,7 +118,7 @@ class Pool:
     def _wait(self, deadline: float) -> None:
         remaining = deadline - time.monotonic()
         if remaining <= 0 or self._closed:
-            raise PoolTimeout(self.timeout, f": {self._failure}" if self._failure else "")
+            raise PoolTimeoutError(self.timeout, f": {self._failure}" if self._failure else "")
         self._waiting += 1
         try:
             self._ensure_creator()

@@ -1,7 +1,7 @@
 """Schema and seed data of the identity service.
 
-`python -m chaos.iam.schema` prints SQL for any MariaDB client; with `--socket` it applies it. The output depends
-on the arguments only, so two members seeded separately are equal byte for byte.
+`python -m chaos.iam.schema` prints SQL for any MariaDB client; with `--socket` it applies it. The output
+depends on the arguments only, so two members seeded separately are equal byte for byte.
 """
 
 from __future__ import annotations
@@ -136,13 +136,14 @@ class Seed:
             (
                 "id", "client_id", "client_secret", "client_name", "access_token_validity_seconds",
                 "refresh_token_validity_seconds", "id_token_validity_seconds", "reuse_refresh_tokens",
-                "clear_access_tokens_on_refresh", "allow_introspection", "token_endpoint_auth_method", "created_at",
+                "clear_access_tokens_on_refresh", "allow_introspection", "token_endpoint_auth_method",
+                "created_at",
             ),
             [
                 (
                     key, client.client_id, client.secret, f"Client {client.client_id}", client.lifetime,
-                    client.refresh_lifetime, 600, client.reuse, client.clear, client.introspection, "SECRET_BASIC",
-                    EPOCH,
+                    client.refresh_lifetime, 600, client.reuse, client.clear, client.introspection,
+                    "SECRET_BASIC", EPOCH,
                 )
                 for key, client in enumerate(clients, 1)
             ],

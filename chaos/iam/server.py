@@ -19,7 +19,7 @@ GRACE = 5
 """Seconds for requests under way after SIGTERM."""
 
 
-class Server(BaseApplication):
+class Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, configured from a replica's configuration instead of its own command line."""
 
     def __init__(self, config: Config) -> None:

@@ -41,7 +41,7 @@ class RedisSessions:
     """Sessions on the primary that the sentinels name at the moment of each connection."""
 
     def __init__(self, config: RedisConfig) -> None:
-        sentinel = Sentinel(
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             config.sentinels,
             # Asking a sentinel must fail over to the next one long before the command times out.
             sentinel_kwargs={"socket_timeout": min(1.0, config.timeout)},

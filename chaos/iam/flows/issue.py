@@ -47,8 +47,9 @@ def issue(
         refresh_value, refresh_id = None, None
         if user is not None and OFFLINE in scopes and "refresh_token" in client.grant_types:
             refresh_value, refresh_id = new_refresh_token(service, db, client, holder_id)
+        username = None if user is None else user.username
         return new_access_token(
-            service, db, client, form, scopes, holder_id, user and user.username, refresh_id, refresh_value
+            service, db, client, form, scopes, holder_id, username, refresh_id, refresh_value
         )
 
 

@@ -1,4 +1,7 @@
-"""Grant `password`: a user's name and password. 4 client loads, 2 account loads, AUP, BCrypt, one write transaction."""
+"""Grant `password`: a user's name and password.
+
+4 client loads, 2 account loads with BCrypt between them, AUP, one write transaction.
+"""
 
 from __future__ import annotations
 

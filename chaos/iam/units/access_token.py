@@ -11,12 +11,12 @@ from chaos.iam.units import client as clients
 from chaos.iam.units import holder as holders
 from chaos.iam.units import refresh_token as refresh_tokens
 from chaos.iam.units.client import Client
-from chaos.iam.units.decode import first_column, number, text
+from chaos.iam.units.decode import first_column, number
 from chaos.iam.units.holder import Holder, last_insert_id
 
 BY_HASH = (
-    "SELECT id, UNIX_TIMESTAMP(expiration), refresh_token_id, client_id, auth_holder_id, token_type, token_value,"
-    " token_value_hash, approved_site_id FROM access_token WHERE token_value_hash = %s"
+    "SELECT id, UNIX_TIMESTAMP(expiration), refresh_token_id, client_id, auth_holder_id, token_type,"
+    " token_value, token_value_hash, approved_site_id FROM access_token WHERE token_value_hash = %s"
 )
 SCOPES = "SELECT scope FROM token_scope WHERE owner_id = %s"
 PERMISSIONS = (
@@ -24,8 +24,9 @@ PERMISSIONS = (
     " WHERE l.access_token_id = %s AND p.id = l.permission_id"
 )
 INSERT = (
-    "INSERT INTO access_token (token_value, token_value_hash, expiration, token_type, refresh_token_id, client_id,"
-    " auth_holder_id, approved_site_id) VALUES (%s, %s, FROM_UNIXTIME(%s), 'Bearer', %s, %s, %s, NULL)"
+    "INSERT INTO access_token (token_value, token_value_hash, expiration, token_type, refresh_token_id,"
+    " client_id, auth_holder_id, approved_site_id)"
+    " VALUES (%s, %s, FROM_UNIXTIME(%s), 'Bearer', %s, %s, %s, NULL)"
 )
 INSERT_SCOPE = "INSERT INTO token_scope (owner_id, scope) VALUES (%s, %s)"
 
@@ -75,7 +76,7 @@ def digest(value: str) -> str:
 
 
 def find(db: Statements, value: str) -> AccessToken | None:
-    """Find by hash: 1 SELECT on a miss, else 3 + 1 with a refresh token + 12 (client) + 7 (holder) + 3 (user)."""
+    """Find by hash: 1 SELECT on a miss, else 3, 1 with a refresh token, 12 (client), 7 (holder), 3 (user)."""
     rows = db.select(BY_HASH, digest(value), columns=5)
     if not rows:
         return None

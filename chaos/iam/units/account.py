@@ -15,7 +15,10 @@ DETAILS_READ = 6
 BY_USERNAME = DETAILS + "username = %s"
 BY_ID = DETAILS + "id = %s"
 AUP_SIGNATURE = "SELECT id, signature_time, account_id, aup_id FROM iam_aup_signature WHERE account_id = %s"
-REGISTRATION = "SELECT id, uuid, creationtime, account_id, status, lastupdatetime, notes FROM iam_reg_request WHERE account_id = %s"
+REGISTRATION = (
+    "SELECT id, uuid, creationtime, account_id, status, lastupdatetime, notes FROM iam_reg_request"
+    " WHERE account_id = %s"
+)
 USER_INFO = (
     "SELECT id, givenname, familyname, email, emailverified, dtype, middlename, nickname, phonenumber,"
     " phonenumberverified, birthdate, gender, locale, picture, profile, website, zoneinfo, address_id"
@@ -36,13 +39,19 @@ IDENTITIES = (
 MEMBERSHIPS = (
     "SELECT group_id, account_id, creation_time, end_time FROM iam_account_group WHERE account_id = %s"
 )
-GROUP = "SELECT name, id, uuid, description, parent_group_id, creationtime, lastupdatetime FROM iam_group WHERE id = %s"
+GROUP = (
+    "SELECT name, id, uuid, description, parent_group_id, creationtime, lastupdatetime FROM iam_group"
+    " WHERE id = %s"
+)
 ATTRIBUTES = "SELECT name, val FROM iam_account_attrs WHERE account_id = %s"
 LABELS = "SELECT name, prefix, val FROM iam_account_labels WHERE account_id = %s"
 AUP = (
     "SELECT id, name, description, url, text, sig_validity_days, creation_time, last_update_time FROM iam_aup"
 )
-TOTP = "SELECT active, id, secret, creation_time, last_update_time, account_id FROM iam_totp_mfa WHERE account_id = %s"
+TOTP = (
+    "SELECT active, id, secret, creation_time, last_update_time, account_id FROM iam_totp_mfa"
+    " WHERE account_id = %s"
+)
 TOUCH_LAST_LOGIN = "UPDATE iam_account SET last_login_time = UTC_TIMESTAMP() WHERE id = %s"
 
 

@@ -19,7 +19,7 @@ DETAILS = (
     " software_statement, code_challenge_method, created_at FROM client_details WHERE "
 )
 DETAILS_READ = 9
-"""How many leading columns of DETAILS the service uses; the rest is transferred unread, as an ORM would load it."""
+"""Leading columns of DETAILS that are used; the rest is transferred unread, as an ORM would load it."""
 
 BY_CLIENT_ID = DETAILS + "client_id = %s"
 BY_ID = DETAILS + "id = %s"

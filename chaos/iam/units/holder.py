@@ -29,7 +29,10 @@ SELECT_USER = "SELECT name, id, authenticated, source_class FROM saved_user_auth
 SELECT_USER_AUTHORITIES = "SELECT authority FROM saved_user_auth_authority WHERE owner_id = %s"
 SELECT_USER_INFO = "SELECT info_key, info_val FROM saved_user_auth_info WHERE owner_id = %s"
 
-INSERT_HOLDER = "INSERT INTO authentication_holder (approved, client_id, redirect_uri, user_auth_id) VALUES (%s, %s, NULL, %s)"
+INSERT_HOLDER = (
+    "INSERT INTO authentication_holder (approved, client_id, redirect_uri, user_auth_id)"
+    " VALUES (%s, %s, NULL, %s)"
+)
 INSERT_AUTHORITY = "INSERT INTO authentication_holder_authority (owner_id, authority) VALUES (%s, %s)"
 INSERT_RESOURCE = "INSERT INTO authentication_holder_resource_id (owner_id, resource_id) VALUES (%s, %s)"
 INSERT_SCOPE = "INSERT INTO authentication_holder_scope (owner_id, scope) VALUES (%s, %s)"
