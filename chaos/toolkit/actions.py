@@ -8,7 +8,8 @@ the session's business and does not hold the method up.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from chaoslib.exceptions import ActivityFailed, InterruptExecution
 
@@ -16,6 +17,8 @@ from chaos.errors import LabError
 from chaos.toolkit.session import Session, current
 from experiments.activity import FAULT_ACTIONS, HealAllAction, WaitAction, fault_of, read_action
 from topologies.errors import MisfitError
+
+T = TypeVar("T")
 
 __all__ = ["degrade", "heal_all", "kill", "partition", "pause", "wait"]
 
@@ -157,10 +160,18 @@ def _inject(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"fault": name, "id": applied.injected.id, "at": applied.at, "due": applied.due}
 
 
-def _interruptible(session: Session, work: Any) -> Any:
-    """Do ``work``; remember a SIGTERM, which Chaos Toolkit takes for a failed activity while one runs."""
+def _interruptible(session: Session, work: Callable[[], T]) -> T:
+    """Do ``work``; remember what Chaos Toolkit would take for no more than a failed activity.
+
+    A SIGTERM while an activity runs, and whatever else breaks but is not the fault's failure, must
+    end the run: the control asks the session after every activity.
+    """
     try:
         return work()
     except InterruptExecution:
         session.interrupted = True
+        raise
+    except Exception as error:
+        if not session.failures:
+            session.error = session.error or error
         raise

@@ -14,6 +14,8 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -36,6 +38,21 @@ _own: Session | None = None  # opened here, so closed here
 _in_flight: BaseException | None = None  # being handled by whoever called Chaos Toolkit
 
 
+@contextmanager
+def _kept(session: Session | None, doing: str) -> Iterator[None]:
+    """Keep what goes wrong in the session and turn it into what Chaos Toolkit does not swallow."""
+    try:
+        yield
+    except (InterruptExecution, KeyboardInterrupt, SystemExit):
+        if session is not None:
+            session.interrupted = True
+        raise
+    except Exception as error:
+        if session is not None:
+            session.error = session.error or error
+        raise InterruptExecution(f"{doing}: {error}") from error
+
+
 def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
     """Bring the lab up, unless nothing will be executed."""
     global _own, _in_flight
@@ -43,19 +60,12 @@ def before_experiment_control(context: dict[str, Any], **_: Any) -> None:
     if context.get("dry") == Dry.ACTIVITIES:
         return
     session = current_or_none()
-    try:
-        if session is None:
-            session = _own = _session_for(context)
-            session.__enter__()
+    if session is None:
+        with _kept(None, "the lab cannot be opened"):
+            session = _session_for(context)
+            _own = session.__enter__()
+    with _kept(session, "the lab could not be brought up"):
         session.open()
-    except (InterruptExecution, KeyboardInterrupt, SystemExit):
-        if session is not None:
-            session.interrupted = True
-        raise
-    except Exception as error:
-        if session is not None:
-            session.error = error
-        raise InterruptExecution(f"the lab could not be brought up: {error}") from error
 
 
 def before_method_control(context: dict[str, Any], **_: Any) -> None:
@@ -77,7 +87,8 @@ def before_activity_control(
     if pauses and context.get("dry") != Dry.PAUSE:
         # hidden from Chaos Toolkit, which would sleep on the wall's clock
         context["x-pauses"] = context.pop("pauses")
-        _sleep(session, substitute(pauses, configuration, secrets).get("before"))
+        with _kept(session, "the pause before an activity failed"):
+            _sleep(session, substitute(pauses, configuration, secrets).get("before"))
 
 
 def after_activity_control(
@@ -102,10 +113,11 @@ def after_activity_control(
         return
     if session.interrupted:
         raise InterruptExecution("interrupted while an activity ran")
-    if session.failures:
-        raise InterruptExecution("; ".join(map(str, session.failures)))
+    if session.failures or session.error is not None:
+        raise InterruptExecution("; ".join(map(str, session.failures)) or str(session.error))
     if pauses is not None:
-        _sleep(session, substitute(pauses, configuration, secrets).get("after"))
+        with _kept(session, "the pause after an activity failed"):
+            _sleep(session, substitute(pauses, configuration, secrets).get("after"))
 
 
 def after_method_control(context: dict[str, Any], **_: Any) -> None:
@@ -116,14 +128,8 @@ def after_method_control(context: dict[str, Any], **_: Any) -> None:
     if _is_interrupted(session):
         session.heal_all()
         return
-    try:
+    with _kept(session, "the load could not be ended"):
         session.finish_load()
-    except InterruptExecution:
-        session.interrupted = True
-        raise
-    except LabError as error:
-        session.error = error
-        raise InterruptExecution(str(error)) from error
 
 
 def after_experiment_control(context: dict[str, Any], state: dict[str, Any] | None = None, **_: Any) -> None:

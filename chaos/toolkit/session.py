@@ -226,7 +226,7 @@ class Session:
                 if self._stage == "load":
                     try:
                         self.lab.stop_load()
-                    except LabError as error:
+                    except Exception as error:  # the lab must come down all the same
                         self.error = self.error or error
             finally:
                 self.agenda.close()

@@ -278,6 +278,32 @@ class TestFailure:
             run_experiment(experiment_with(tmp_path, []), lab, topology)
         assert lab.downs == 1
 
+    @pytest.mark.parametrize(
+        "moment", [15.0, 25.0, 60.0], ids=["warm-up or pause", "wait", "end of the load"]
+    )
+    def test_what_breaks_while_time_passes_reaches_the_caller(
+        self, moment: float, tmp_path: Path, topology: Topology
+    ) -> None:
+        """Chaos Toolkit would swallow it in a control, and call it a failed activity in an action."""
+
+        class Crashing(FakeSimulator):
+            def run_until(self, at: float) -> None:
+                super().run_until(at)
+                if at == moment:
+                    raise ZeroDivisionError("the simulator has a bug")
+
+        fake = Crashing()
+        method = [
+            act("kill", target="db@edi") | {"pauses": {"before": 5}},
+            act("wait", until="25s"),
+            act("kill", target="db@cam", at="40s"),
+        ]
+        with pytest.raises(ZeroDivisionError, match="the simulator has a bug"):
+            run_experiment(experiment_with(tmp_path, method), SimulatedLab(fake), topology)
+        injected = [call for _, call in fake.calls if call == "inject kill"]
+        assert len(injected) == {15.0: 0, 25.0: 1, 60.0: 2}[moment]
+        assert len([call for _, call in fake.calls if call == "undo kill"]) == len(injected)
+
     def test_one_session_at_a_time(self, tmp_path: Path, topology: Topology) -> None:
         """A second session in the same process is refused."""
         workload = experiment_with(tmp_path, []).workload
