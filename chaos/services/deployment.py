@@ -70,7 +70,7 @@ def plan(topology: Topology, layout: Layout) -> Deployment:
         )
     if len(topology.services_of(DnsBalancer)) != 1:
         raise LabError(
-            "the local lab needs exactly one service of kind dns-balancer: its users find the front ends by it"
+            "the local lab needs exactly one service of kind dns-balancer, by which users find the front ends"
         )
     connections = SPARE_CONNECTIONS + sum(
         count * service.pool for service in identity.values() for count in service.replicas.values()

@@ -1,0 +1,580 @@
+"""The local lab: network namespaces of this machine, real daemons, real packets.
+
+Everything is started below the control group `faultline` and in namespaces `fl-...`; what another
+process needs to know is in `state.json`. Whatever moment this process is killed at, `chaos.heal` finds
+and removes all of it, and every `up` heals first.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chaos import heal
+from chaos.errors import InjectionError, LabError
+from chaos.faults import registry
+from chaos.faults.context import Component
+from chaos.host import capabilities, processes
+from chaos.host.cgroups import Cgroups
+from chaos.host.processes import Process
+from chaos.iam.tokens import load_or_create_key
+from chaos.lab import generators, provenance
+from chaos.lab.base import ComponentStatus, Endpoint, Injected, LabFacts
+from chaos.lab.layout import Layout, cache_directory, lab_directory
+from chaos.lab.state import LabState, Load, Running
+from chaos.lock import LabLock
+from chaos.measure import consistency, health, recorder
+from chaos.measure.collectors import PERIOD, Seen
+from chaos.services import deployment, iam, template
+from chaos.services.daemon import Daemon
+from chaos.services.deployment import Deployment
+from chaos.undo import FILE_NAME as UNDO_FILE
+from chaos.undo import UndoLog
+from chaos.wan.links import Wan
+from experiments.faults import Fault, Partition
+from experiments.observation import REQUEST_COLUMNS, Event, Observation
+from experiments.workload import Workload
+from topologies.model import Galera, IndigoIam, Topology
+
+Progress = Callable[[str], None]
+
+PATIENCE = 60.0
+"""Seconds for the whole lab to come up before it is given up."""
+
+_LOOK = 0.05
+_STAYS_UP = 0.3
+
+
+class LabClock:
+    """Real time since the load started; monotonic, so that a clock step cannot bend a run."""
+
+    def __init__(self) -> None:
+        self._zero: float | None = None
+
+    def start(self, t0: float) -> None:
+        """Zero is UNIX time ``t0``."""
+        self._zero = time.monotonic() + (t0 - time.time())
+
+    def now(self) -> float:
+        """Seconds since the load started; zero before any load."""
+        return 0.0 if self._zero is None else time.monotonic() - self._zero
+
+    def sleep(self, seconds: float) -> None:
+        """Let real time pass."""
+        if seconds > 0:
+            time.sleep(seconds)
+
+
+class LocalLab:
+    """A lab of namespaces and daemons: a `chaos.lab.base.Lab` and a `chaos.faults.context.FaultContext`.
+
+    A new object attaches itself to the lab that is up in its directory, whoever brought it up.
+
+    Args:
+        directory: of the lab's state; the default one when not given.
+        progress: told in words what happens.
+        seed: of the WAN's losses and jitters.
+    """
+
+    def __init__(
+        self, directory: Path | None = None, *, progress: Progress | None = None, seed: int = 0
+    ) -> None:
+        self.directory = directory or lab_directory()
+        self.clock = LabClock()
+        self.progress: Progress = progress or (lambda text: None)
+        self.reasons: tuple[str, ...] = ()
+        self._seed = seed
+        self._lock = LabLock(self.directory)
+        self._holds = False
+        self._guard = threading.RLock()
+        self._state: LabState | None = None
+        self._wan: Wan | None = None
+        self._cgroups_found: Cgroups | None = None
+        self._audit: consistency.Found | None = None
+
+    # ---------------------------------------------------------------- up and down
+
+    def up(self, topology: Topology) -> None:
+        """Start everything and return when the service answers at every site.
+
+        Raises:
+            MissingCapability: this machine cannot run the lab; the message says what to install.
+            LabBusy: another lab runs here.
+            LabError: the topology does not fit, or something does not start (all of it is removed).
+        """
+        began = time.monotonic()
+        capabilities.require()
+        layout = Layout.of(topology, self.directory)
+        planned = deployment.plan(topology, layout)  # refuses what does not fit before anything starts
+        self._lock.acquire()
+        self._holds = True
+        try:
+            for line in heal.heal(self.directory):
+                self.progress(f"healed: {line}")
+            heal.prepare_directory(self.directory)
+            self._state = LabState(self.directory, topology)
+            self._state.write()
+            self._start(topology, layout, planned)
+            self._state = replace(self._state, complete=True, facts=self._collect_facts())
+            self._state.write()
+        except BaseException:
+            with suppress(LabError):
+                self.down(keep_logs=True)
+            raise
+        self.progress(f"lab is up after {time.monotonic() - began:.1f} s")
+
+    def _start(self, topology: Topology, layout: Layout, planned: Deployment) -> None:
+        deadline = time.monotonic() + PATIENCE
+        identity = next(iter(topology.services_of(IndigoIam).values()), None)
+        with ThreadPoolExecutor(8) as pool:
+            ready = pool.submit(
+                template.ensure, [iam.seed_script(identity)] if identity else [], cache_directory()
+            )
+            load_or_create_key(self._signing_key())
+            self._wan = Wan(topology, self.directory, self._cgroups, self._seed)
+            self._wan.up()
+            self.progress(f"network is up: {len(layout.sites)} sites, WireGuard {self._wireguard()}")
+            for site in layout.sites:
+                self._cgroups.create(site, cores=topology.sites[site].cpu)
+            data = ready.result()
+            members = [one for one in planned.databases if self._in_galera(topology, one)]
+            list(
+                pool.map(
+                    lambda one: data.install(
+                        one, len(members), members.index(one) + 1 if one in members else 0
+                    ),
+                    planned.databases,
+                )
+            )
+            self._start_all(pool, [*planned.databases, *planned.caches, *planned.sentinels, *planned.proxies])
+            self._start_recorder()
+            self._settle(pool, topology, planned.databases, deadline, "database")
+            self._start_all(pool, planned.services)
+            self._settle(pool, topology, [*planned.caches, *planned.sentinels], deadline, "sessions")
+            self._settle(pool, topology, [*planned.services, *planned.proxies], deadline, "identity service")
+            self._start_all(pool, planned.front_ends)
+            self._settle(pool, topology, planned.front_ends, deadline, "front ends")
+            self._start_all(pool, planned.balancers)
+            self._settle(pool, topology, planned.balancers, deadline, "DNS balancer")
+
+    @staticmethod
+    def _in_galera(topology: Topology, daemon: Daemon) -> bool:
+        return isinstance(topology.services[daemon.service], Galera)
+
+    def _signing_key(self) -> Path:
+        """Kept between labs, and copied: making an RSA key takes up to a second."""
+        kept = cache_directory() / iam.KEY_FILE
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        load_or_create_key(kept)
+        own = self.directory / iam.KEY_FILE
+        shutil.copyfile(kept, own)
+        own.chmod(0o600)
+        return own
+
+    def _start_all(self, pool: ThreadPoolExecutor, daemons: Iterable[Daemon]) -> None:
+        def launch(daemon: Daemon) -> Running:
+            daemon.prepare()
+            return Running.of(daemon, self._launch(daemon))
+
+        started = tuple(pool.map(launch, daemons))
+        self._update(lambda state: replace(state, daemons=(*state.daemons, *started)))
+
+    def _launch(self, daemon: Daemon) -> Process:
+        self._cgroups.create(daemon.group)
+        return processes.start(
+            daemon.argv,
+            group=daemon.group,
+            cgroups=self._cgroups,
+            log=daemon.log,
+            namespace=daemon.namespace,
+            user=daemon.user,
+            env=daemon.env,
+            cwd=daemon.home,
+        )
+
+    def _start_recorder(self) -> None:
+        self._cgroups.create("recorder", weight=generators.WEIGHT)
+        process = processes.start(
+            [sys.executable, "-m", "chaos.measure.recorder", "--directory", str(self.directory)],
+            group="recorder",
+            cgroups=self._cgroups,
+            log=self.directory / "recorder.log",
+        )
+        self._update(lambda state: replace(state, recorder=process))
+
+    def _settle(
+        self,
+        pool: ThreadPoolExecutor,
+        topology: Topology,
+        daemons: Sequence[Daemon],
+        deadline: float,
+        what: str,
+    ) -> None:
+        """Wait until all of ``daemons`` are in their fault-free state."""
+        if not daemons:
+            return
+        began = time.monotonic()
+        waiting = list(daemons)
+        while waiting:
+            for daemon in waiting:
+                if not processes.is_alive(self._running(daemon.component).process or Process(0, 0)):
+                    raise LabError(f"{daemon.component} ended at its start: {_last_words(daemon.log)}")
+            settled = list(pool.map(lambda one: deployment.is_settled(topology, one), waiting))
+            waiting = [one for one, done in zip(waiting, settled, strict=True) if not done]
+            if not waiting:
+                break
+            if time.monotonic() > deadline:
+                one = waiting[0]
+                condition = deployment.condition(topology, one)
+                raise LabError(
+                    f"{one.component} does not come up within {PATIENCE:.0f} s ({condition.detail}): "
+                    f"see {one.log}"
+                )
+            time.sleep(_LOOK)
+        self.progress(f"{what} settled after {time.monotonic() - began:.1f} s")
+
+    def down(self, *, keep_logs: bool = False) -> None:
+        """Stop and remove everything of the lab; safe to call twice and on a half-built lab.
+
+        Args:
+            keep_logs: leave log files in the lab's directory.
+        """
+        with self._guard:
+            heal.heal(self.directory, keep_logs=keep_logs)
+            self._state = None
+            self._wan = None
+            if self._holds:
+                self._lock.release()
+                self._holds = False
+
+    def detach(self) -> None:
+        """Leave the lab up when this process ends (`faultline lab up`); its recorder keeps the lock.
+
+        Raises:
+            LabError: no lab is up, or another process brought it up.
+        """
+        state = self._require()
+        if not self._holds or state.recorder is None:
+            raise LabError("only the process that brought the lab up can leave it standing")
+        self._lock.hand_over(state.recorder)
+        self._holds = False
+
+    # ---------------------------------------------------------------- what is there
+
+    def status(self) -> list[ComponentStatus]:
+        """True state of every component, asked of each daemon; empty when no lab is up."""
+        state = self._state_or_none()
+        if state is None:
+            return []
+        with ThreadPoolExecutor(max(1, len(state.daemons))) as pool:
+            return list(pool.map(lambda one: self._status(state.topology, one), state.daemons))
+
+    def _status(self, topology: Topology, running: Running) -> ComponentStatus:
+        alive = self._processes(running)
+        if not alive:
+            return ComponentStatus(running.component, "down", "no process")
+        if any(processes.is_stopped(process) for process in alive):
+            return ComponentStatus(running.component, "paused", f"pid {alive[0].pid} is stopped")
+        condition = deployment.condition(topology, running.daemon())
+        return ComponentStatus(running.component, condition.state, condition.detail)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Addresses of every daemon, reachable from inside the lab's namespaces."""
+        return [Endpoint(one.component, one.address, one.port) for one in self._require().daemons]
+
+    def facts(self) -> LabFacts:
+        """What the lab is made of: versions, WireGuard and relay, quotas, hashes of all configurations."""
+        return LabFacts("local", dict(self._require().facts))
+
+    def _collect_facts(self) -> dict[str, Any]:
+        state = self._require()
+        return provenance.collect(state, self._cgroups, self._wan.facts() if self._wan else {})
+
+    def _wireguard(self) -> str:
+        return str(self._wan.tunnels.implementation) if self._wan else "none"
+
+    # ---------------------------------------------------------------- load
+
+    def start_load(self, workload: Workload, seed: int) -> None:
+        """Start users and probes; returns at the clock's zero.
+
+        Raises:
+            LabError: a load runs already, or the generators do not get ready.
+        """
+        state = self._require()
+        if state.load is not None and any(processes.is_alive(one) for one in state.load.processes):
+            raise LabError("a load runs already: stop it first")
+        directory = self.directory / "load"
+        found = generators.generators(state.topology, state.layout, workload, seed, 0.0, directory)
+        t0 = time.time() + generators.lead(len(found))
+        found = generators.generators(state.topology, state.layout, workload, seed, t0, directory)
+        started = generators.start(found, directory, self._cgroups)
+        load = Load(
+            t0=t0,
+            workload=workload.model_dump(mode="json"),
+            seed=seed,
+            samples=tuple(Path(one.plan.out) for one in found),
+            processes=tuple(started),
+        )
+        self._audit = None
+        self._update(lambda state: replace(state, load=load, windows=()))
+        self.clock.start(t0)
+        try:
+            generators.await_ready(found, started, t0)
+        except LabError:
+            self.stop_load()
+            raise
+        self.clock.sleep(-self.clock.now())
+
+    def stop_load(self) -> None:
+        """Stop users and probes that are still running."""
+        state = self._state_or_none()
+        if state is not None and state.load is not None:
+            processes.stop_all(state.load.processes, grace=self._workload(state).timeout + 2.0)
+
+    @staticmethod
+    def _workload(state: LabState) -> Workload:
+        assert state.load is not None
+        return Workload.model_validate(dict(state.load.workload))
+
+    def samples(self, since: float) -> pd.DataFrame:
+        """Requests that ended at or after ``since``, while the load runs."""
+        state = self._require()
+        frame = generators.read_samples(state.load.samples if state.load else ())
+        ended = frame["start"] + frame["latency"] >= since
+        return frame.loc[ended, list(REQUEST_COLUMNS)].reset_index(drop=True)
+
+    # ---------------------------------------------------------------- faults
+
+    def inject(self, fault: Fault) -> Injected:
+        """Put ``fault`` in force; its inverse is on disk before anything is touched.
+
+        Raises:
+            InjectionError: it names a missing target or could not be applied.
+        """
+        with self._guard:
+            self._require()
+            record = registry.inject(self, self._undo_log(), fault)
+            now = time.time()
+            self._note(Seen(now, "experiment", "fault.inject", _spell(fault)))
+            self._note_links(fault, now, "link.cut")
+            name = str(record.id)
+            self._update(lambda state: replace(state, windows=(*state.windows, (name, now, None))))
+            return Injected(name, fault, self.clock.now())
+
+    def undo(self, injected: Injected) -> None:
+        """Take ``injected`` back; harmless when it is already gone.
+
+        Raises:
+            InjectionError: it cannot be taken back; its record stays in the undo log.
+        """
+        with self._guard:
+            self._require()
+            log = self._undo_log()
+            record = next((one for one in log.pending() if str(one.id) == injected.id), None)
+            if record is None:
+                return
+            now = time.time()
+            registry.undo(self, log, record)
+            self._note(Seen(now, "experiment", "fault.undo", _spell(injected.fault)))
+            self._note_links(injected.fault, now, "link.healed")
+            self._update(
+                lambda state: replace(
+                    state,
+                    windows=tuple(
+                        (name, begin, now if name == injected.id else end)
+                        for name, begin, end in state.windows
+                    ),
+                )
+            )
+
+    def _undo_log(self) -> UndoLog:
+        return UndoLog(self.directory / UNDO_FILE)
+
+    def _note(self, event: Seen) -> None:
+        # Appended in one write, as the recorder does: lines of two processes do not mix.
+        with (self.directory / recorder.EVENTS_FILE).open("a") as file:
+            file.write(json.dumps(asdict(event)) + "\n")
+
+    def _note_links(self, fault: Fault, now: float, kind: str) -> None:
+        if not isinstance(fault, Partition):
+            return
+        from experiments.targets import grudge
+
+        links = {tuple(sorted(pair)) for pair in grudge(fault, self._require().topology)}
+        for a, b in sorted(links):
+            self._note(Seen(now, f"{a}-{b}", kind, fault.path))
+
+    @property
+    def wan(self) -> Wan:
+        """The network between the sites.
+
+        Raises:
+            LabError: no lab is up.
+        """
+        if self._wan is None:
+            state = self._require()
+            self._wan = Wan(state.topology, self.directory, self._cgroups, self._seed)
+        return self._wan
+
+    def components(self) -> Sequence[Component]:
+        """Every component that a fault may name: all but sentinels and the DNS balancer."""
+        return [
+            Component(one.service, one.site, one.index)
+            for one in self._require().daemons
+            if one.role not in ("sentinel", "gdnsd")
+        ]
+
+    def processes(self, component: Component) -> Sequence[Process]:
+        """The live processes of the component, children included."""
+        return self._processes(self._named(component))
+
+    def restart(self, component: Component) -> None:
+        """Start the component again as an operator would, crash recovery included.
+
+        Returns as soon as it is clear that the process stays: what it takes to serve again is measured,
+        not waited for.
+
+        Raises:
+            LabError: it ends again at once.
+        """
+        running = self._named(component)
+        process = self._launch(running.daemon())
+        self._update(lambda state: state.with_process(running.component, process))
+        if processes.wait(process, _STAYS_UP):
+            raise LabError(f"{running.component} ended at its start: {_last_words(running.log)}")
+
+    def _named(self, component: Component) -> Running:
+        for one in self._require().daemons:
+            place = (one.service, one.site, one.index)
+            if place == (component.service, component.site, component.index) and one.role != "sentinel":
+                return one
+        raise InjectionError(f"there is no {component} in this lab")
+
+    def _processes(self, running: Running) -> list[Process]:
+        found = [Process.of(pid) for pid in self._cgroups.pids(running.group)]
+        return [one for one in found if one is not None and processes.is_alive(one)]
+
+    # ---------------------------------------------------------------- what was seen
+
+    def events(self) -> list[Event]:
+        """Component events seen so far, ordered by time; negative times lie before the load."""
+        state = self._state_or_none()
+        if state is None:
+            return []
+        zero = state.load.t0 if state.load else time.time()
+        return [
+            Event(round(seen.time - zero, 6), seen.component, seen.kind, seen.detail)
+            for seen in recorder.read_events(self.directory)
+        ]
+
+    def observe(self) -> Observation:
+        """Everything seen, audit included. Call after `stop_load`, with all faults undone.
+
+        Raises:
+            LabError: no load has run.
+        """
+        state = self._require()
+        if state.load is None:
+            raise LabError("nothing to observe: no load has run in this lab")
+        workload = self._workload(state)
+        frame = generators.read_samples(state.load.samples)
+        if self._audit is None:
+            self._audit = consistency.audit(state.topology, self._databases(), frame)
+        found = health.summarise(
+            health.read_samples(
+                self.directory / recorder.HEALTH_FILE,
+                state.load.t0,
+                state.load.t0 + workload.duration + 1.0,
+            ),
+            frame.loc[frame["source"] == "probe", "lateness"].tolist(),
+        )
+        finding = health.verdict(found)
+        end = workload.duration
+        inside = frame["start"].between(0.0, end)
+        return Observation(
+            requests=frame.loc[inside, list(REQUEST_COLUMNS)].reset_index(drop=True),
+            events=tuple(event for event in self.events() if event.at >= 0.0),
+            audit=self._audit.audit,
+            duration=end,
+            warmup=workload.warmup,
+            windows=tuple(
+                (begin - state.load.t0, end if over is None else over - state.load.t0)
+                for _, begin, over in state.windows
+            ),
+            extra={
+                "backend": "local",
+                "event_resolution": PERIOD,
+                "health": found.data(),
+                "disturbed": finding.disturbed,
+                "disturbances": list(finding.reasons),
+                "consistency": self._audit.data(),
+                "facts": dict(state.facts),
+                "seed": state.load.seed,
+            },
+        )
+
+    def _databases(self) -> list[Daemon]:
+        return [one.daemon() for one in self._require().daemons if one.role == "mariadb"]
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def _cgroups(self) -> Cgroups:
+        if self._cgroups_found is None:
+            self._cgroups_found = Cgroups()
+        return self._cgroups_found
+
+    def _running(self, component: str) -> Running:
+        return next(one for one in self._require().daemons if one.component == component)
+
+    def _update(self, change: Callable[[LabState], LabState]) -> None:
+        with self._guard:
+            self._state = change(self._require())
+            self._state.write()
+
+    def _state_or_none(self) -> LabState | None:
+        if self._state is None:
+            try:
+                self._state = LabState.read(self.directory)
+            except LabError:
+                return None
+            if self._state.load is not None:
+                self.clock.start(self._state.load.t0)
+        return self._state
+
+    def _require(self) -> LabState:
+        state = self._state_or_none()
+        if state is None:
+            return LabState.read(self.directory)  # raises, saying why
+        return state
+
+
+def _last_words(log: Path) -> str:
+    """The last lines of a daemon's log that say something."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return f"see {log}"
+    telling = [line for line in lines[-40:] if "ERROR" in line or "rror" in line or "ALERT" in line]
+    return f"{(telling or lines or ['no message'])[-1][:300]} (log: {log})"
+
+
+def _spell(fault: Fault) -> str:
+    return json.dumps(fault.model_dump(mode="json", exclude_none=True), sort_keys=True)
+
+
+def open_lab() -> LocalLab:
+    """A local lab in the default directory: the entry point `local` of `faultline.labs`."""
+    return LocalLab()

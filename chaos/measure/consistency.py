@@ -1,0 +1,243 @@
+"""The consistency audit: what became of every write, looked up on every database server itself.
+
+After the run, with all faults undone, each server is asked directly, past every proxy:
+
+* an acknowledged token must be on every server (`access_token.token_value_hash`). A token of the
+  password grant may have been deleted by a refresh that clears access tokens (facts/iam.md
+  section 2 b), so that grant is looked up by the `request_id` its holder keeps instead;
+* a write whose client got an error or no answer is in doubt; if its `request_id` is found, it was
+  committed all the same. A refresh writes no holder, so the fate of an unanswered refresh stays
+  unknown, and the audit says how many there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+import pymysql
+
+from chaos.services import galera, mariadb
+from chaos.services.daemon import Daemon
+from experiments.observation import Audit
+from topologies.model import Galera, MariadbReplication, Topology
+
+BATCH = 500
+WRITES = ("access-token", "password", "refresh", "token-exchange")
+
+OPEN_OUTCOMES = frozenset(("conflict", "bad-gateway", "gateway-timeout", "timeout", "refused", "other"))
+"""Outcomes after which a write may have been committed. `stale` (400, 401) and `unavailable` (503) are
+answers given before anything is written."""
+
+CATCH_UP = 15.0
+"""Seconds to let servers apply what they have not yet, before a missing row counts."""
+
+_LOOK_UP_WITHIN = 30.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of an audit.
+
+    Attributes:
+        audit: in the shape that simulation and lab share.
+        duplicated: request ids with more than one holder: a request that was carried out twice.
+        undecided: unanswered refreshes, which leave no trace to look for.
+        unasked: servers that did not answer, so that nothing can be said about them.
+        missing: server -> how many acknowledged writes it lacks.
+        examples: a few of the lost or divergent writes, for people.
+    """
+
+    audit: Audit
+    duplicated: int = 0
+    undecided: int = 0
+    unasked: tuple[str, ...] = ()
+    missing: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The writes of a run, by how they are looked up.
+
+    Attributes:
+        tokens: digests of acknowledged tokens.
+        requests: request ids of acknowledged password grants.
+        open: request ids of writes in doubt.
+        undecided: refreshes in doubt.
+    """
+
+    tokens: tuple[str, ...]
+    requests: tuple[str, ...]
+    open: tuple[str, ...]
+    undecided: int
+
+
+def writes_of(samples: pd.DataFrame) -> Writes:
+    """Sort the requests of a run by how their fate can be found out."""
+    rows = samples[samples["request"].isin(WRITES)]
+    acknowledged = rows[rows["outcome"] == "ok"]
+    by_request = acknowledged["request"] == "password"
+    in_doubt = rows[rows["outcome"].isin(OPEN_OUTCOMES)]
+    traceable = in_doubt["request"] != "refresh"
+    return Writes(
+        tokens=_present(acknowledged.loc[~by_request, "token"]),
+        requests=_present(acknowledged.loc[by_request, "request_id"]),
+        open=_present(in_doubt.loc[traceable, "request_id"]),
+        undecided=int((~traceable).sum()),
+    )
+
+
+def _present(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What one server has.
+
+    Attributes:
+        tokens: of those asked for.
+        requests: request id -> how many holders carry it, of those asked for.
+    """
+
+    tokens: frozenset[str]
+    requests: Mapping[str, int]
+
+
+def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[str] = ()) -> Found:
+    """Compare what was acknowledged with what each server has.
+
+    Lost is what no server has, divergent what only some have. Without any server to ask nothing is
+    lost: nothing is known.
+    """
+    missing: Counter[str] = Counter()
+    lost = divergent = 0
+    examples: list[str] = []
+    for kind, keys in (("token", writes.tokens), ("request", writes.requests)):
+        for key in keys:
+            absent = [
+                name
+                for name, held in holdings.items()
+                if key not in (held.tokens if kind == "token" else held.requests)
+            ]
+            if not absent:
+                continue
+            missing.update(absent)
+            everywhere = len(absent) == len(holdings)
+            lost += everywhere
+            divergent += not everywhere
+            if len(examples) < 5:
+                examples.append(f"{kind} {key[:16]} missing at {', '.join(absent)}")
+    committed = sum(any(key in held.requests for held in holdings.values()) for key in writes.open)
+    asked = (*writes.requests, *writes.open)
+    duplicated = sum(
+        max((held.requests.get(key, 0) for held in holdings.values()), default=0) > 1 for key in asked
+    )
+    acknowledged = len(writes.tokens) + len(writes.requests)
+    said = f"{acknowledged} acknowledged and {len(writes.open)} open writes on {len(holdings)} servers"
+    if writes.undecided:
+        said += f"; {writes.undecided} unanswered refreshes leave no trace"
+    if unasked:
+        said += f"; not asked: {', '.join(unasked)}"
+    audit = Audit(
+        acknowledged=acknowledged,
+        lost=lost,
+        divergent=divergent,
+        in_doubt=len(writes.open) + writes.undecided,
+        in_doubt_committed=committed,
+        lookups=said,
+    )
+    return Found(audit, duplicated, writes.undecided, tuple(unasked), dict(missing), tuple(examples))
+
+
+def audit(topology: Topology, servers: Sequence[Daemon], samples: pd.DataFrame) -> Found:
+    """Look up every write of ``samples`` on every server.
+
+    Servers get `CATCH_UP` seconds to apply what they have not yet.
+    """
+    writes = writes_of(samples)
+    await_agreement(topology, servers)
+    holdings: dict[str, Holdings] = {}
+    unasked = []
+    for server in servers:
+        try:
+            holdings[server.component] = look_up(server, writes)
+        except (pymysql.err.MySQLError, OSError):
+            unasked.append(server.component)
+    return judge(writes, holdings, unasked)
+
+
+def look_up(server: Daemon, writes: Writes) -> Holdings:
+    """Which of ``writes`` a server has.
+
+    Raises:
+        pymysql.err.MySQLError, OSError: it does not answer.
+    """
+    connection = mariadb.connect(server, mariadb.DATABASE, timeout=_LOOK_UP_WITHIN)
+    try:
+        with connection.cursor() as cursor:
+            tokens: set[str] = set()
+            for batch in _batches(writes.tokens):
+                cursor.execute(
+                    "SELECT token_value_hash FROM access_token WHERE token_value_hash IN %s", (batch,)
+                )
+                tokens.update(str(value) for (value,) in cursor.fetchall())
+            wanted = {*writes.requests, *writes.open}
+            requests: Counter[str] = Counter()
+            if wanted:
+                # One pass over the table: the column has no index (INDIGO's schema has none either).
+                cursor.execute(
+                    "SELECT val FROM authentication_holder_request_parameter WHERE param = 'request_id'"
+                )
+                requests.update(str(value) for (value,) in cursor.fetchall() if str(value) in wanted)
+    finally:
+        connection.close()
+    return Holdings(frozenset(tokens), dict(requests))
+
+
+def _batches(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for start in range(0, len(keys), BATCH):
+        yield tuple(keys[start : start + BATCH])
+
+
+def await_agreement(topology: Topology, servers: Sequence[Daemon], patience: float = CATCH_UP) -> bool:
+    """Wait until all servers have applied the same; tell whether they did within ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        positions = [_position(topology, server) for server in servers]
+        if None not in positions and len(set(positions)) <= 1:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.2)
+
+
+def _position(topology: Topology, server: Daemon) -> str | None:
+    """How far a server has come; None when it does not serve or does not say."""
+    service = topology.services[server.service]
+    try:
+        if isinstance(service, Galera):
+            status = mariadb.variables(server, "wsrep_%")
+            if galera.condition_of(status).state != "up":
+                return None
+            return status.get("wsrep_last_committed")
+        assert isinstance(service, MariadbReplication)
+        connection = mariadb.connect(server)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT @@gtid_current_pos")
+                (position,) = cursor.fetchone()
+                return str(position)
+        finally:
+            connection.close()
+    except (pymysql.err.MySQLError, OSError):
+        return None
