@@ -258,7 +258,7 @@ def _probes(
     since = observation.warmup if since is None else since
     worst: MetricValue | None = None
     for site, mask in by_site.items():
-        here = mask & (table.start >= since)
+        here = mask & (table.end >= since)  # what was under way at the injection may be its first victim
         n = int(np.count_nonzero(here))
         if n == 0:
             continue

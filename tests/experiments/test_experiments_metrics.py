@@ -146,6 +146,16 @@ class TestProbes:
         assert found["recovery_time{site=ral,flow=health}@whole"].value == 0.0
         assert values(seen(rows, windows=()))["recovery_time{site=ral,flow=health}@whole"].value == 20.0
 
+    def test_a_probe_under_way_at_the_injection_may_be_its_first_victim(self) -> None:
+        """It was sent before the fault and failed because of it."""
+        hung = (39.5, 5.0, "probe", "ral", "health", "health", "timeout", "ral")
+        rows = (
+            [probe(t) for t in np.arange(10, 39.5, 0.5)]
+            + [hung]
+            + [probe(t) for t in np.arange(43, 100, 0.5)]
+        )
+        assert values(seen(rows))["recovery_time{site=ral,flow=health}@whole"].value == 3.5
+
     def test_never_recovered_is_censored(self) -> None:
         """The value is a lower bound: from the first failure to the end of the load."""
         rows = [
