@@ -175,9 +175,9 @@ CATALOGUE: Mapping[str, Metric] = {
             "how long until the service was back for good",
             "length of the longest outage among the probes that ended after the first injection (after the "
             "warm-up when nothing is injected): from the start of its first failed probe to the start of the "
-            f"first one that opens a period of at least {SUSTAINED:g} s in which every probe succeeds; 0 when no probe "
-            "failed; cut off at the end of the load (censored) when that never comes; without a site: of the "
-            "worst site",
+            f"first one that opens a period of at least {SUSTAINED:g} s in which every probe succeeds; 0 "
+            "when no probe failed; cut off at the end of the load (censored) when that never comes; without "
+            "a site: of the worst site",
             _PROBE,
             ("whole",),
         ),
