@@ -361,7 +361,8 @@ def disconnected(watch: Watch, sentinel: int, instance: int, now: float) -> None
     """
     pair = sentinel * watch.instances + instance
     watch.connected[pair] = 0
-    watch.reconnect_tried[pair] = min(watch.reconnect_tried[pair], now)
+    # An INFO under way is lost with the connection: it may be sent again at once.
+    watch.info_sent[pair] = min(watch.info_sent[pair], now - FAST_INFO_PERIOD)
 
 
 def connected(watch: Watch, sentinel: int, instance: int, now: float) -> None:

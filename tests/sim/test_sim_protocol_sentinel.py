@@ -59,7 +59,7 @@ class Deployment:
                 if not self.watch.alive[message.target] and message.kind == rs.PING:
                     self.at(
                         self.now + self.delay,
-                        lambda: rs.disconnected(self.watch, message.source, message.target),
+                        lambda: rs.disconnected(self.watch, message.source, message.target, self.now),
                     )
             elif message.target not in self.frozen:
                 self.act(rs.receive(self.watch, message.target, message, self.now, self.random.random()))
