@@ -17,7 +17,7 @@ from faultline.guard import run_guarded
 class Guarded(TyperGroup):
     """The root group: every end of a command becomes an exit code, never a traceback."""
 
-    def main(  # type: ignore[override]
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from faultline.commands.options import JsonOption
@@ -63,23 +61,18 @@ def heal(as_json: JsonOption = False) -> ExitCode:
     return ExitCode.HELD
 
 
-def calibrate(
-    topology: Annotated[
-        str, typer.Option("--topology", help="Topology whose lab size says how much CPU a site has.")
-    ] = "iris-1site",
-    as_json: JsonOption = False,
-) -> ExitCode:
-    """Measure this machine's service demands: one user, one site, no faults. About a minute and a half."""
+def calibrate(as_json: JsonOption = False) -> ExitCode:
+    """Measure this machine's service demands: one user, one site, no faults. Less than two minutes."""
     from faultline.calibrate import run_calibration
     from faultline.console import out, print_json
     from faultline.display import display
+    from faultline.home import Home
 
     with display() as shown:
-        calibration, path = run_calibration(topology, shown)
+        calibration, path = run_calibration(Home.find(), shown)
     if as_json:
-        print_json(
-            {"path": str(path), "hash": calibration.hash, "calibration": calibration.model_dump(mode="json")}
-        )
+        data = calibration.model_dump(mode="json")
+        print_json({"path": str(path), "hash": calibration.hash, "calibration": data})
         return ExitCode.HELD
     out().print(f"calibration {calibration.hash[:12]} written to {path}", soft_wrap=True)
     return ExitCode.HELD

@@ -1,0 +1,267 @@
+"""Baseline measurements on a lab at rest: what one request, statement, commit and packet costs here.
+
+One user, no fault, nothing else running. CPU is read from the control groups of the daemons around
+each request, so it needs no model; what the model cannot attribute stays in the latency.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from chaos.errors import LabError
+from chaos.host.cgroups import Cgroups
+from chaos.host.namespaces import entered
+from chaos.lab.generators import credentials
+from chaos.lab.layout import HTTP_PORT, SERVICE_NAME
+from chaos.lab.local import LocalLab
+from chaos.lab.state import LabState, Running
+from chaos.load.requests import Tokens, authorization, form_of
+from chaos.services import mariadb
+from experiments.workload import Request, Workload
+from sim.calibration import RequestSample
+
+WARM = 8
+"""Requests of each kind that are not counted: connections, caches and compiled code settle."""
+SETTLE = 0.004
+"""Seconds after an answer until CPU is read: daemons finish what the client no longer waits for."""
+TIMEOUT = 10.0
+
+
+@dataclass
+class Baseline:
+    """Raw samples; units are seconds throughout.
+
+    Attributes: those of `sim.calibration.Samples` that a lab can measure.
+    """
+
+    requests: dict[Request, list[RequestSample]] = field(default_factory=dict)
+    statement_rtt: list[float] = field(default_factory=list)
+    proxy_cpu: list[float] = field(default_factory=list)
+    apply_cpu: list[float] = field(default_factory=list)
+    local_commit: list[float] = field(default_factory=list)
+    vpn_extra: list[float] = field(default_factory=list)
+    public_extra: list[float] = field(default_factory=list)
+    load_cpu: list[float] = field(default_factory=list)
+
+
+class Meter:
+    """CPU of groups of daemons, as used so far."""
+
+    def __init__(self, state: LabState) -> None:
+        self._cgroups = Cgroups()
+        self._groups: dict[str, list[str]] = {}
+        for daemon in state.daemons:
+            self._groups.setdefault(f"{daemon.role}@{daemon.site}", []).append(daemon.group)
+        self.roles = sorted(self._groups)
+
+    def read(self, *roles: str) -> float:
+        """CPU seconds of all daemons of ``roles`` (`iam@ral`)."""
+        return sum(self._cgroups.cpu_seconds(group) for role in roles for group in self._groups.get(role, ()))
+
+    def group(self, name: str) -> float:
+        """CPU seconds of a control group of the lab itself; 0 when there is none."""
+        return self._cgroups.cpu_seconds(name) if self._cgroups.exists(name) else 0.0
+
+
+class Client:
+    """One user at one site, asking that site's front end over one kept connection."""
+
+    def __init__(self, address: str) -> None:
+        self._connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=TIMEOUT)
+        self._credentials = credentials()
+
+    def ask(self, kind: Request, tokens: Tokens) -> float:
+        """Send one request, keep its tokens, and return its latency.
+
+        Raises:
+            LabError: it did not succeed; a baseline with errors is none.
+        """
+        headers = {"Host": SERVICE_NAME}
+        began = time.perf_counter()
+        if kind == "health":
+            self._connection.request("GET", "/actuator/health", headers=headers)
+        else:
+            form = form_of(kind, self._credentials, self._credentials.accounts[0], tokens, str(uuid.uuid4()))
+            headers |= {
+                "Authorization": authorization(self._credentials),
+                "Content-Type": "application/x-www-form-urlencoded",
+            }
+            self._connection.request("POST", "/token", urlencode(form), headers)
+        response = self._connection.getresponse()
+        body = response.read()
+        spent = time.perf_counter() - began
+        if response.status != 200:
+            raise LabError(f"the baseline's {kind} request got {response.status}: {body[:200]!r}")
+        if kind != "health":
+            tokens.update(json.loads(body))
+        return spent
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+@contextmanager
+def client(lab: LocalLab, state: LabState, site: str) -> Iterator[Client]:
+    """A client in the users' namespace of ``site``."""
+    del lab
+    with entered(state.layout.users_namespace(site)):
+        one = Client(state.layout.public(site))
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+def requests(lab: LocalLab, state: LabState, site: str, count: int, found: Baseline) -> None:
+    """Latency and CPU of ``count`` requests of every kind at an otherwise idle site."""
+    meter = Meter(state)
+    app, database = f"iam@{site}", f"mariadb@{site}"
+    with client(lab, state, site) as one:
+        given: list[Tokens] = []
+        for kind in ("access-token", "password", "refresh", "token-exchange", "health"):
+            name: Request = kind  # type: ignore[assignment]  # literals of Request, in an order that gives tokens
+            if kind in {"refresh", "token-exchange"} and not given:
+                raise LabError("no password request gave a refresh token")
+            rows = found.requests.setdefault(name, [])
+            proxies = meter.read(f"haproxy@{site}", f"nginx@{site}")
+            for index in range(count + WARM):
+                tokens = given[index % len(given)] if kind in {"refresh", "token-exchange"} else Tokens()
+                before = meter.read(app), meter.read(database)
+                latency = one.ask(name, tokens)
+                time.sleep(SETTLE)
+                if kind == "password":
+                    given.append(tokens)
+                if index >= WARM:
+                    cpu = meter.read(app) - before[0], meter.read(database) - before[1]
+                    rows.append(RequestSample(cpu_app=cpu[0], cpu_db=cpu[1], latency=latency))
+            spent = meter.read(f"haproxy@{site}", f"nginx@{site}") - proxies
+            # Two proxies see each request; idle health checks are a few per second and cheap.
+            found.proxy_cpu.append(spent / (count + WARM) / 2)
+
+
+def statements(state: LabState, site: str, count: int, found: Baseline) -> None:
+    """Round trip of a trivial statement between a service and its member, less the CPU of both."""
+    import pymysql
+
+    daemon = _database(state, site)
+    meter = Meter(state)
+    with entered(daemon.namespace):
+        connection = pymysql.connect(
+            host=daemon.address,
+            port=daemon.port,
+            user=mariadb.IAM_USER,
+            password=mariadb.IAM_PASSWORD,
+            database=mariadb.DATABASE,
+            connect_timeout=5,
+        )
+    try:
+        with connection.cursor() as cursor:
+            for _ in range(5):
+                own, theirs, began = time.thread_time(), meter.read(f"mariadb@{site}"), time.perf_counter()
+                for _ in range(count):
+                    cursor.execute("DO 1")
+                spent = time.perf_counter() - began
+                cpu = time.thread_time() - own + meter.read(f"mariadb@{site}") - theirs
+                found.statement_rtt.append(max(0.0, spent - cpu) / count)
+    finally:
+        connection.close()
+
+
+SCRATCH = "faultline_baseline"
+
+
+def commits(state: LabState, site: str, count: int, found: Baseline) -> None:
+    """Engine commit with its flush, at one member, replication left out."""
+    connection = mariadb.connect(_database(state, site).daemon(), timeout=TIMEOUT)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION wsrep_on = OFF")
+            cursor.execute(f"CREATE DATABASE IF NOT EXISTS {SCRATCH}")
+            cursor.execute(
+                f"CREATE TABLE IF NOT EXISTS {SCRATCH}.row (id INT PRIMARY KEY AUTO_INCREMENT, t INT)"
+            )
+            for index in range(count + WARM):
+                cursor.execute("BEGIN")
+                cursor.execute(f"INSERT INTO {SCRATCH}.row (t) VALUES ({index})")
+                began = time.perf_counter()
+                cursor.execute("COMMIT")
+                if index >= WARM:
+                    found.local_commit.append(time.perf_counter() - began)
+            cursor.execute(f"DROP DATABASE {SCRATCH}")
+    finally:
+        connection.close()
+
+
+def load(lab: LocalLab, state: LabState, seconds: float, found: Baseline) -> None:
+    """CPU per request that generators, relay and VPN use outside the sites' quotas: one user, no probes."""
+    workload = Workload(flow="workflow", users=1, ramp=10, think=0.2, duration=seconds, warmup=1.0, probes=())
+    meter = Meter(state)
+    net = meter.group("net")
+    lab.start_load(workload, seed=0)
+    lab.clock.sleep(seconds - lab.clock.now())
+    samples = len(lab.samples(0.0))
+    spent = meter.group("net") - net + meter.group("load")
+    lab.stop_load()
+    if samples:
+        found.load_cpu.append(spent / samples)
+
+
+def applying(lab: LocalLab, state: LabState, writer: str, other: str, count: int, found: Baseline) -> None:
+    """CPU that a member spends on applying one token's write set of another member."""
+    meter = Meter(state)
+    role = f"mariadb@{other}"
+    with client(lab, state, writer) as one:
+        for _ in range(WARM):
+            one.ask("access-token", Tokens())
+        time.sleep(0.5)
+        began, before = time.perf_counter(), meter.read(role)
+        time.sleep(3.0)
+        idle = (meter.read(role) - before) / (time.perf_counter() - began)
+        for _ in range(4):
+            began, before = time.perf_counter(), meter.read(role)
+            for _ in range(count // 4):
+                one.ask("access-token", Tokens())
+            time.sleep(0.2)
+            spent = meter.read(role) - before - idle * (time.perf_counter() - began)
+            found.apply_cpu.append(max(0.0, spent) / (count // 4))
+
+
+def delays(state: LabState, one: str, other: str, rtt: float, count: int, found: Baseline) -> None:
+    """What both paths add, one way, to the round trip ``rtt`` (seconds) of the link."""
+    layout = state.layout
+    paths: Sequence[tuple[str, list[float]]] = (
+        (layout.overlay(other), found.vpn_extra),
+        (layout.public(other), found.public_extra),
+    )
+    for address, into in paths:
+        for seconds in connect_times(layout.namespace(one), address, count):
+            into.append(max(0.0, (seconds - rtt) / 2))
+
+
+def connect_times(namespace: str, address: str, count: int) -> list[float]:
+    """Round-trip times of a refused TCP connection: one packet there, one back, on any machine."""
+    times = []
+    with entered(namespace):
+        for _ in range(count + 1):
+            with socket.socket() as one:
+                one.settimeout(5.0)
+                began = time.perf_counter()
+                one.connect_ex((address, 9))
+                times.append(time.perf_counter() - began)
+    return times[1:]
+
+
+def _database(state: LabState, site: str) -> Running:
+    found = next((one for one in state.daemons if one.role == "mariadb" and one.site == site), None)
+    if found is None:
+        raise LabError(f"there is no database at {site}: calibrate with a topology that has one there")
+    return found

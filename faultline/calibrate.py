@@ -1,0 +1,103 @@
+"""`faultline calibrate`: fit this machine's service demands from small measurements at rest.
+
+Two labs, one after the other: a single site for requests, statements and commits; two sites for what
+links and replication add. Neither sees a fault, and no run that is predicted later contributes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from faultline import facts
+from faultline.display import Display
+from faultline.home import Home, write_atomically
+from sim.calibration import Calibration, Samples, fit
+from topologies.errors import InputError
+from topologies.loader import load as load_topology
+from topologies.model import Topology
+
+REQUESTS = 30
+"""Requests of each kind: their standard error falls below that between two sittings."""
+
+
+def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
+    """Measure, fit, and write the calibration to ``home``.
+
+    Returns:
+        The calibration and its file.
+
+    Raises:
+        chaos.errors.MissingCapability: this machine cannot run the lab.
+        chaos.errors.LabError: the lab did not come up, or a request failed.
+    """
+    from chaos.host.capabilities import require
+
+    require()
+    from chaos.lab.local import LocalLab
+    from chaos.lab.state import LabState
+    from faultline import baseline
+
+    home.create()
+    found = baseline.Baseline()
+    cores = os.cpu_count() or 1
+    # Without a quota: what is asked for is the demand, not how long a quota stretches it.
+    alone = load_topology("iris-1site", size="lab", overrides=[f"sites.ral.cpu={cores}"])
+    pair = load_topology("iris-2site-galera", size="lab")
+
+    @contextmanager
+    def lab_of(topology: Topology, text: str) -> Iterator[tuple[LocalLab, LabState]]:
+        shown.phase("lab", text, 25.0)
+        lab = LocalLab(progress=shown.note)
+        try:
+            lab.up(topology)
+            yield lab, LabState.read(lab.directory)
+        finally:
+            lab.down()
+
+    with lab_of(alone, "one site") as (lab, state):
+        shown.phase("requests", f"{REQUESTS} of each kind, one user")
+        baseline.requests(lab, state, "ral", REQUESTS, found)
+        shown.phase("statements", "round trips and commits at the database")
+        baseline.statements(state, "ral", 300, found)
+        baseline.commits(state, "ral", 50, found)
+        shown.phase("load", "what the load generator costs")
+        baseline.load(lab, state, 10.0, found)
+    one, other = list(pair.sites)[:2]
+    with lab_of(pair, "two sites") as (lab, state):
+        shown.phase("links", "what the VPN and the relay add")
+        link = next(link for link in pair.links if set(link.between) == {one, other})
+        baseline.delays(state, one, other, link.rtt, 40, found)
+        shown.phase("replication", "what another member's write sets cost")
+        baseline.applying(lab, state, one, other, 40, found)
+
+    shown.phase("fit")
+    calibration = fit(
+        Samples(
+            requests=found.requests,
+            statement_rtt=found.statement_rtt,
+            proxy_cpu=found.proxy_cpu,
+            apply_cpu=found.apply_cpu,
+            local_commit=found.local_commit,
+            vpn_extra=found.vpn_extra,
+            public_extra=found.public_extra,
+            load_cpu=found.load_cpu,
+            cores=cores,
+            quota=None,
+            facts={name: str(value) for name, value in (facts.machine() | facts.versions()).items()},
+            source=f"measured on this machine, one user at one site, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        )
+    )
+    path = home.calibration
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        calibration.save(draft)
+        write_atomically(path, draft.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return calibration, path
