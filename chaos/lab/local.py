@@ -44,6 +44,7 @@ from chaos.undo import UndoLog
 from chaos.wan.links import Wan
 from experiments.faults import Fault, Partition
 from experiments.observation import REQUEST_COLUMNS, Event, Observation
+from experiments.targets import grudge
 from experiments.workload import Workload
 from topologies.model import Galera, IndigoIam, Topology
 
@@ -364,11 +365,11 @@ class LocalLab:
             InjectionError: it names a missing target or could not be applied.
         """
         with self._guard:
-            self._require()
+            topology = self._require().topology
             record = registry.inject(self, self._undo_log(), fault)
             now = time.time()
             self._note(Seen(now, "experiment", "fault.inject", _spell(fault)))
-            self._note_links(fault, now, "link.cut")
+            self._note_links(_links_cut(fault, topology), now, "link.cut")
             name = str(record.id)
             self._update(lambda state: replace(state, windows=(*state.windows, (name, now, None))))
             return Injected(name, fault, self.clock.now())
@@ -380,7 +381,7 @@ class LocalLab:
             InjectionError: it cannot be taken back; its record stays in the undo log.
         """
         with self._guard:
-            self._require()
+            topology = self._require().topology
             log = self._undo_log()
             record = next((one for one in log.pending() if str(one.id) == injected.id), None)
             if record is None:
@@ -388,7 +389,7 @@ class LocalLab:
             now = time.time()
             registry.undo(self, log, record)
             self._note(Seen(now, "experiment", "fault.undo", _spell(injected.fault)))
-            self._note_links(injected.fault, now, "link.healed")
+            self._note_links(_links_cut(injected.fault, topology), now, "link.healed")
             self._update(
                 lambda state: replace(
                     state,
@@ -407,14 +408,9 @@ class LocalLab:
         with (self.directory / recorder.EVENTS_FILE).open("a") as file:
             file.write(json.dumps(asdict(event)) + "\n")
 
-    def _note_links(self, fault: Fault, now: float, kind: str) -> None:
-        if not isinstance(fault, Partition):
-            return
-        from experiments.targets import grudge
-
-        links = {tuple(sorted(pair)) for pair in grudge(fault, self._require().topology)}
-        for a, b in sorted(links):
-            self._note(Seen(now, f"{a}-{b}", kind, fault.path))
+    def _note_links(self, links: Iterable[str], now: float, kind: str) -> None:
+        for link in links:
+            self._note(Seen(now, link, kind))
 
     @property
     def wan(self) -> Wan:
@@ -569,6 +565,18 @@ def _last_words(log: Path) -> str:
         return f"see {log}"
     telling = [line for line in lines[-40:] if "ERROR" in line or "rror" in line or "ALERT" in line]
     return f"{(telling or lines or ['no message'])[-1][:300]} (log: {log})"
+
+
+def _links_cut(fault: Fault, topology: Topology) -> list[str]:
+    """Names of the links that a fault cuts in at least one direction."""
+    if not isinstance(fault, Partition):
+        return []
+    deaf = grudge(fault, topology)
+    return [
+        f"{a}-{b}"
+        for a, b in (link.between for link in topology.links)
+        if a in deaf.get(b, ()) or b in deaf.get(a, ())
+    ]
 
 
 def _spell(fault: Fault) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from chaos.errors import LabError
 from chaos.host.cgroups import Cgroups, Throttled
-from chaos.host.processes import is_alive
+from chaos.host.processes import is_alive, is_stopped
 from chaos.lab.state import STATE_FILE, LabState, Running
 from chaos.measure.collectors import (
     PERIOD,
@@ -66,7 +66,7 @@ class Recorder:
         self._read_at: int | None = None
         self._state: LabState | None = None
         self._followers: dict[str, Follower] = {}
-        self._alive: dict[str, bool] = {}
+        self._alive: dict[str, str] = {}
         self._cgroups = Cgroups()
         self._sampler = Sampler(self._cgroups, directory / "wan" / "relay.sock")
 
@@ -108,17 +108,24 @@ class Recorder:
                     self._followers[running.component] = Follower(running.log, reader)
 
     def _watch(self) -> None:
-        """Note processes that went away or came back, whoever did it."""
+        """Note processes that stop running or run again, whoever did it."""
         for running in self._state.daemons if self._state else ():
-            alive = running.process is not None and is_alive(running.process)
-            was = self._alive.get(running.component)
-            self._alive[running.component] = alive
-            if was is not None and was != alive:
-                kind = "process.start" if alive else "process.stop"
-                self._write(Seen(time.time(), running.component, kind, running.role))
+            now = _state_of(running)
+            was = self._alive.get(running.component, now)
+            self._alive[running.component] = now
+            if was != now:
+                kind = "process.start" if now == "running" else "process.stop"
+                detail = {"stopped": "paused", "running": "resumed" if was == "stopped" else ""}.get(now, "")
+                self._write(Seen(time.time(), running.component, kind, detail))
 
     def _write(self, event: Seen) -> None:
         self._events.write(json.dumps(asdict(event)) + "\n")
+
+
+def _state_of(running: Running) -> str:
+    if running.process is None or not is_alive(running.process):
+        return "gone"
+    return "stopped" if is_stopped(running.process) else "running"
 
 
 class Sampler:
