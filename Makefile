@@ -40,9 +40,10 @@ format: ## put the code in its usual form
 corpus: install ## run all six experiments on the local lab and record them under tests/corpus/ (~20 minutes)
 	$(SUDO) $(PYTHON) -m benchmarks.record_corpus
 
-.PHONY: schema
-schema: ## write the JSON Schema of topology files
+.PHONY: docs
+docs: ## write the pages that come from the code: JSON Schema of topologies, metrics
 	$(PYTHON) -m topologies.schema
+	$(PYTHON) -m experiments.reference
 
 .PHONY: lock
 lock: ## lock the dependencies again (hashes only, no addresses)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.reference import PAGE, text
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("topologies", "experiments", "sim", "chaos", "faultline")
 
@@ -68,3 +70,8 @@ def test_only_predictions_and_simulated_runs_need_no_lab_packages() -> None:
     base = {re.split(r"[<>=]", item)[0] for item in project["dependencies"]}
     lab = {re.split(r"[<>=]", item)[0] for item in project["optional-dependencies"]["lab"]}
     assert not base & lab
+
+
+def test_the_page_of_metrics_is_current() -> None:
+    """docs/metrics.md says what the catalogue says."""
+    assert PAGE.read_text() == text(), "run `make docs`"
