@@ -119,7 +119,8 @@ class Sessions:
             for watcher, daemon in enumerate(self.sentinels):
                 if not self._blocked(instance, daemon):
                     delay = self._world.network.one_way(VPN, instance.site, daemon.site)
-                    self._world.at(delay, partial(sentinel.disconnected, self._watch, watcher, index))
+                    at = self._world.env.now + delay
+                    self._world.at(delay, partial(sentinel.disconnected, self._watch, watcher, index, at))
         self._look_at_replicas()
 
     def _look_at_replicas(self) -> None:

@@ -1,0 +1,126 @@
+"""One replication: run a program once and boil it down. Runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from experiments.faults import ScheduledFault
+from experiments.metrics import reduce
+from experiments.observation import Observation
+from experiments.workload import Workload
+from sim.calibration import Calibration
+from sim.engine.reference import Simulation
+from sim.program import Size, compile_program
+from sim.random import Stream
+from sim.statistics import mser
+from topologies.model import Topology
+
+COURSES = ("throughput", "latency_p50", "latency_p95", "error_rate")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a worker needs, as plain data: nothing live crosses a process boundary.
+
+    Attributes:
+        replication: counts from 0.
+        seed: of the whole prediction.
+    """
+
+    topology: dict[str, Any]
+    workload: dict[str, Any]
+    timeline: tuple[dict[str, Any], ...]
+    calibration: dict[str, Any]
+    size: Size
+    seed: int
+    replication: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a replication came to.
+
+    Attributes:
+        metrics: key -> (value, samples, unit, censored).
+        courses: per second of the load, by name of COURSES; NaN where there is nothing.
+        warmup: seconds that MSER-5 would cut.
+        events: plain data.
+        cpu_busy: share of each node's core-seconds per second.
+    """
+
+    replication: int
+    metrics: dict[str, tuple[float, int, str, bool]]
+    courses: dict[str, NDArray[np.float64]]
+    warmup: float
+    windows: tuple[tuple[float, float], ...]
+    events: list[dict[str, Any]]
+    cpu_busy: list[float]
+
+
+def seed_of(seed: int, replication: int) -> int:
+    """Seed of one replication."""
+    digest = hashlib.blake2b(f"{seed}/replication/{replication}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def run(spec: Spec) -> Outcome:
+    """Carry out one replication, its calibration drawn from the calibration's uncertainty."""
+    topology = Topology.model_validate(spec.topology)
+    workload = Workload.model_validate(spec.workload)
+    adapter = TypeAdapter(ScheduledFault)
+    timeline = [adapter.validate_python(fault) for fault in spec.timeline]
+    calibration = Calibration.model_validate(spec.calibration).resample(
+        Stream(spec.seed, "calibration", str(spec.replication))
+    )
+    program = compile_program(topology, workload, timeline, calibration, size=spec.size)
+    simulation = Simulation.of(program, seed_of(spec.seed, spec.replication))
+    simulation.run_until(workload.duration)
+    observation = simulation.observation()
+    metrics = reduce(observation, topology, workload)
+    return Outcome(
+        spec.replication,
+        {key: (found.value, found.n, found.unit, found.censored) for key, found in metrics.items()},
+        courses_of(observation),
+        warmup_of(observation),
+        observation.windows,
+        [asdict(event) for event in observation.events],
+        list(observation.extra["cpu_busy"]),
+    )
+
+
+def courses_of(observation: Observation) -> dict[str, NDArray[np.float64]]:
+    """Throughput by completion, latency and errors by start, per second, load requests only."""
+    bins = max(1, math.ceil(observation.duration))
+    edges = np.arange(bins + 1, dtype=np.float64)
+    load = observation.requests[observation.requests["source"] == "load"]
+    start = load["start"].to_numpy(dtype=np.float64)
+    latency = load["latency"].to_numpy(dtype=np.float64)
+    ok = load["outcome"].to_numpy(dtype=object) == "ok"
+    throughput = np.histogram((start + latency)[ok], edges)[0].astype(np.float64)
+    errors = np.histogram(start[~ok], edges)[0].astype(np.float64)
+    quantiles = np.full((2, bins), np.nan)
+    where = start[ok].astype(np.int64)
+    for second in np.unique(where):
+        if second < bins:
+            quantiles[:, second] = np.percentile(latency[ok][where == second], [50, 95])
+    return dict(zip(COURSES, (throughput, quantiles[0], quantiles[1], errors), strict=True))
+
+
+def warmup_of(observation: Observation) -> float:
+    """Where MSER-5 would cut the latencies seen before the first fault, in seconds."""
+    end = min((start for start, _ in observation.windows), default=observation.duration)
+    requests = observation.requests
+    mine = requests[
+        (requests["source"] == "load") & (requests["outcome"] == "ok") & (requests["start"] < end)
+    ]
+    starts: Sequence[float] = mine["start"].tolist()
+    drop = mser(mine["latency"].to_numpy(dtype=np.float64))
+    return float(starts[drop]) if 0 < drop < len(starts) else 0.0
