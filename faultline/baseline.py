@@ -205,14 +205,20 @@ def load(lab: LocalLab, state: LabState, seconds: float, found: Baseline) -> Non
     """CPU per request that generators, relay and VPN use outside the sites' quotas: one user, no probes."""
     workload = Workload(flow="workflow", users=1, ramp=10, think=0.2, duration=seconds, warmup=1.0, probes=())
     meter = Meter(state)
-    net = meter.group("net")
     lab.start_load(workload, seed=0)
-    lab.clock.sleep(seconds - lab.clock.now())
-    samples = len(lab.samples(0.0))
-    spent = meter.group("net") - net + meter.group("load")
+    # The generators' own start is not the price of a request: begin when they are at work.
+    lab.clock.sleep(2.0 - lab.clock.now())
+    slices = 4
+    length = (seconds - 2.0) / slices
+    for index in range(slices):
+        began, before = lab.clock.now(), meter.group("net") + meter.group("load")
+        lab.clock.sleep(2.0 + (index + 1) * length - began)
+        spent = meter.group("net") + meter.group("load") - before
+        ended = lab.samples(began)
+        count = int((ended["start"] + ended["latency"] <= lab.clock.now()).sum())
+        if count:
+            found.load_cpu.append(spent / count)
     lab.stop_load()
-    if samples:
-        found.load_cpu.append(spent / samples)
 
 
 def applying(lab: LocalLab, state: LabState, writer: str, other: str, count: int, found: Baseline) -> None:

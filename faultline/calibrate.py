@@ -65,7 +65,7 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
         baseline.statements(state, "ral", 300, found)
         baseline.commits(state, "ral", 50, found)
         shown.phase("load", "what the load generator costs")
-        baseline.load(lab, state, 10.0, found)
+        baseline.load(lab, state, 14.0, found)
     one, other = list(pair.sites)[:2]
     with lab_of(pair, "two sites") as (lab, state):
         shown.phase("links", "what the VPN and the relay add")
