@@ -128,7 +128,7 @@ def requests(lab: LocalLab, state: LabState, site: str, count: int, found: Basel
     with client(lab, state, site) as one:
         given: list[Tokens] = []
         for kind in ("access-token", "password", "refresh", "token-exchange", "health"):
-            name: Request = kind  # type: ignore[assignment]  # literals of Request, in an order that gives tokens
+            name: Request = kind
             if kind in {"refresh", "token-exchange"} and not given:
                 raise LabError("no password request gave a refresh token")
             rows = found.requests.setdefault(name, [])

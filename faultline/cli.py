@@ -28,14 +28,9 @@ class Guarded(TyperGroup):
     ) -> NoReturn:
         """Run a command line and exit."""
         del standalone_mode
-        parent = super()
-        sys.exit(
-            run_guarded(
-                lambda: parent.main(
-                    args, prog_name or "faultline", complete_var, False, windows_expand_args, **extra
-                )
-            )
-        )
+        command = super().main
+        name = prog_name or "faultline"
+        sys.exit(run_guarded(lambda: command(args, name, complete_var, False, windows_expand_args, **extra)))
 
 
 app = typer.Typer(

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from faultline.home import SCHEMA_VERSION, Home, RunDirectory
+from faultline.home import Home, RunDirectory
+from faultline.predicting import SCHEMA, intervals_of
 from faultline.verdict import is_headline
 from faultline.wording import unit_of
 from topologies.errors import InputError
@@ -85,21 +86,24 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read as JSON: {error}", file=str(path)) from None
-    schema = f"faultline/prediction/{SCHEMA_VERSION}"
-    if not isinstance(content, dict) or content.get("schema") != schema:
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(
             "is not a prediction",
             file=str(path),
-            expected=f"a file of schema {schema}",
+            expected=f"a file of schema {SCHEMA}",
             hint="`faultline predict --output FILE` writes one",
         )
     return content
 
 
 def _prediction(content: dict[str, Any], name: str) -> Side:
+    try:
+        found = intervals_of(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"is not a prediction: {error!r}", file=name) from None
     metrics = {
-        key: (float(found["low"]), float(found["point"]), float(found["high"]))
-        for key, found in content["metrics"].items()
+        key: (interval.low or 0.0, interval.point or 0.0, interval.high or 0.0)
+        for key, interval in found.items()
     }
     return Side(name, "prediction", metrics)
 

@@ -60,7 +60,8 @@ class Inputs:
         pairs: set[tuple[str, str]] = set()
         for scheduled in self.timeline:
             if isinstance(scheduled.fault, Partition):
-                pairs |= {(min(a, b), max(a, b)) for a, b in grudge(scheduled.fault, self.topology)}
+                for who, unheard in grudge(scheduled.fault, self.topology).items():
+                    pairs |= {(min(who, other), max(who, other)) for other in unheard}
         return sorted(pairs)
 
 

@@ -129,7 +129,9 @@ def _touches(fault: Fault, topology: Topology) -> list[str]:
         ]
     if isinstance(fault, Degrade):
         return [f"{fault.between[0]}-{fault.between[1]}"]
-    return [f"{whom}->{who}" for who, whom in sorted(grudge(fault, topology))]
+    return [
+        f"{other}->{who}" for who, unheard in grudge(fault, topology).items() for other in sorted(unheard)
+    ]
 
 
 def _reach(fault: Fault, topology: Topology) -> list[str]:
@@ -163,10 +165,7 @@ def _reach_of_component(fault: Kill | Pause, topology: Topology) -> list[str]:
 
 
 def _reach_of_partition(fault: Partition, topology: Topology) -> list[str]:
-    snubs: dict[str, frozenset[str]] = {}
-    for who, whom in grudge(fault, topology):
-        snubs[who] = snubs.get(who, frozenset()) | {whom}
-    groups = islands(list(topology.sites), snubs)
+    groups = islands(list(topology.sites), grudge(fault, topology))
     told = [f"sites that still hear one another: {' | '.join(', '.join(sorted(group)) for group in groups)}"]
     for name, service in topology.services.items():
         if isinstance(service, Galera):

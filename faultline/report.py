@@ -19,9 +19,11 @@ from faultline import __version__
 from faultline.home import RunDirectory
 from faultline.junit import junit_xml
 from faultline.plots import Band, Course, course, interval_bar, timeline
+from faultline.predicting import intervals_of
 from faultline.results import HypothesisResult, MetricResult, RunResult
-from faultline.verdict import Verdict, is_headline, metric_name
+from faultline.verdict import LEVEL, Verdict, is_headline, metric_name
 from faultline.wording import (
+    DASH,
     WINDOW_WORDS,
     show,
     show_interval,
@@ -243,9 +245,10 @@ def _metrics(files: RunFiles) -> list[MetricResult]:
         MetricResult(
             key=key,
             unit=unit_of(key),
-            low=found["low"],
-            point=found["point"],
-            high=found["high"],
+            low=interval.low,
+            point=interval.point,
+            high=interval.high,
+            never=interval.censored >= LEVEL,
             value=None,
             n=0,
             resolution=0.0,
@@ -255,7 +258,7 @@ def _metrics(files: RunFiles) -> list[MetricResult]:
             headline=is_headline(key, faulted),
             counted=False,
         )
-        for key, found in files.prediction["metrics"].items()
+        for key, interval in intervals_of(files.prediction).items()
     ]
 
 
@@ -271,7 +274,7 @@ def headline_metrics(metrics: Sequence[MetricResult]) -> list[MetricResult]:
             spans.index(m.key.rpartition("@")[2]),
         )
 
-    shown = [m for m in metrics if m.headline and not (m.censored and m.low == m.high)]
+    shown = [m for m in metrics if m.headline and not (m.never and m.censored)]
     return sorted(shown, key=place)
 
 
@@ -282,8 +285,8 @@ def _row(m: MetricResult) -> Row:
         title=title(m.key),
         where=where(m.key),
         window=window(m.key),
-        point=show(m.point, m.unit, like=m.high),
-        range=show_range(m.low, m.high, m.unit),
+        point=DASH if m.never else show(m.point, m.unit, like=m.high),
+        range=f"not in {show(m.high, m.unit)}" if m.never else show_range(m.low, m.high, m.unit),
         value=value,
         bar=Markup(interval_bar(m.low, m.point, m.high, m.value, str(m.verdict))),
         verdict=verdict,

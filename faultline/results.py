@@ -9,6 +9,7 @@ from typing import Any
 from experiments.hypothesis import Hypothesis
 from experiments.metrics import MetricValue
 from faultline.verdict import (
+    LEVEL,
     Interval,
     Judgement,
     Measured,
@@ -31,6 +32,7 @@ class MetricResult:
     Attributes:
         key: text form of the metric's key.
         low, point, high: the 90 % prediction interval; None when there was no prediction.
+        never: predicted not to come to an end within the run.
         value: measured; None when there was nothing to measure.
         counted: it takes part in the verdict on the prediction as a whole.
     """
@@ -40,6 +42,7 @@ class MetricResult:
     low: float | None
     point: float | None
     high: float | None
+    never: bool
     value: float | None
     n: int
     resolution: float
@@ -174,6 +177,7 @@ def judge_run(
                 interval.low,
                 interval.point,
                 interval.high,
+                interval.censored >= LEVEL,
                 seen.value,
                 seen.samples,
                 seen.resolution,

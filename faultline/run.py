@@ -91,7 +91,7 @@ def _stages(inputs: Inputs, backend: Backend, home: Home, record: Record, shown:
         shown.phase(name, text, expected)
 
     stage("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
-    prediction = predict_document(inputs)
+    prediction = predict_document(inputs, shown)
     written = directory.write_json("prediction", prediction)
     intervals = intervals_of(prediction)
 
@@ -218,7 +218,7 @@ def _registered(
         "document_sha256": hashlib.sha256(document).hexdigest(),
         "hypotheses": [str(hypothesis) for hypothesis in inputs.experiment.hypotheses],
         "intervals": {
-            key: [found["low"], found["point"], found["high"]] for key, found in prediction["metrics"].items()
+            key: list(dataclasses.astuple(found)) for key, found in intervals_of(prediction).items()
         },
     }
 

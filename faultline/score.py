@@ -117,18 +117,21 @@ def _why_not(prediction: Row | None, measurement: Row) -> str:
 def _of_run(prediction: Row, measurement: Row, everything: bool) -> Iterator[Scored]:
     measured = measurement.content
     faulted = bool(measured.get("first_injection"))
-    for key, (low, point, high) in prediction.content["intervals"].items():
+    for key, bounds in prediction.content["intervals"].items():
         found = measured["metrics"].get(key)
         if found is None or not (everything or is_headline(key, faulted)):
             continue
         value = Measured(found["value"], found["n"], found["resolution"], found["censored"])
-        interval = Interval(low, point, high)
-        if value.value is None or value.samples < samples_needed(key):
+        interval = Interval(*bounds)
+        low, high = interval.low, interval.high
+        if low is None or high is None or value.value is None or value.samples < samples_needed(key):
             continue
         verdict = judge_metric(key, interval, value).verdict
         # A wide interval that contains its value is right, if useless; one that was cut off by
         # the end of the run is neither, and a certainty that held is no test of an interval.
         outside = value.value < low - value.resolution or value.value > high + value.resolution
+        if verdict is Verdict.HELD:
+            outside = False
         if (outside and verdict is not Verdict.DEVIATED) or (is_certain(interval) and not outside):
             continue
         yield Scored(measurement.run_id, str(measured["backend"]), key, interval, value.value, not outside)

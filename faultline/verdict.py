@@ -67,11 +67,16 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 90 % prediction interval around a point; all None when nothing was predicted."""
+    """A 90 % prediction interval around a point; all None when nothing was predicted.
+
+    Attributes:
+        censored: share of replications in which the run ended before the value was final.
+    """
 
     low: float | None
     point: float | None
     high: float | None
+    censored: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,10 @@ def is_too_wide(key: str, interval: Interval) -> bool:
     return interval.high - interval.low > max(WIDE * abs(interval.point or 0.0), floor)
 
 
+NEVER_ROOM = (1 - LEVEL) / 2
+"""A value that never came is inside when the prediction's upper tail holds runs without it too."""
+
+
 def judge_metric(key: str, interval: Interval, measured: Measured) -> Judgement:
     """Compare one measured value with what was predicted for it (rules 1 and 2)."""
     if interval.low is None or interval.high is None:
@@ -179,6 +188,8 @@ def judge_metric(key: str, interval: Interval, measured: Measured) -> Judgement:
         return Judgement(
             Verdict.INCONCLUSIVE, f"only {measured.samples} samples, {samples_needed(key)} are needed"
         )
+    if measured.censored and interval.censored > NEVER_ROOM:
+        return Judgement(Verdict.HELD, "not within the run, as predicted")
     if measured.value < interval.low - measured.resolution:
         if measured.censored:
             return Judgement(Verdict.INCONCLUSIVE, "the run ended before it could be told")
@@ -204,7 +215,7 @@ def chance_of_so_few(inside: int, scored: int, level: float = LEVEL) -> float:
 
 def is_certain(interval: Interval) -> bool:
     """Whether the prediction left no room at all, as in `no commit will be lost`."""
-    return interval.low == interval.high
+    return interval.low == interval.high or interval.censored == 1
 
 
 def judge_prediction(verdicts: Sequence[Verdict]) -> Judgement:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from experiments.catalogue import CATALOGUE, MetricKey
 from faultline.verdict import metric_name
 
@@ -132,3 +135,16 @@ def window(key: str) -> str:
 def bullet(text: str) -> str:
     """A line of a list."""
     return f"  {text}"
+
+
+def likelihood(claim: Mapping[str, Any]) -> str:
+    """How likely a predicted claim is to hold, in words.
+
+    >>> likelihood({"probability": 1.0, "interval90": [0.88, 1.0]})
+    'holds in 100 % of the replications [88 – 100 %]'
+    """
+    if claim["probability"] is None:
+        return "cannot be predicted"
+    low, high = claim["interval90"]
+    share = show(claim["probability"], "ratio")
+    return f"holds in {share} of the replications [{show_range(low, high, 'ratio')}]"

@@ -65,7 +65,9 @@ class Lab(Protocol):
     Every method may raise `chaos.errors.LabError` with a message for people.
     """
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """Time as this lab lives it."""
 
     def up(self, topology: Topology) -> None:
         """Start everything and return when the service answers at every site."""

@@ -20,7 +20,7 @@ from faultline.commands.options import (
 from faultline.exits import ExitCode
 
 if TYPE_CHECKING:
-    from faultline.inputs import Inputs
+    from faultline.inputs import Backend, Inputs
     from faultline.plan import Plan
     from faultline.results import RunResult
 
@@ -73,7 +73,7 @@ def plan(
     if not without_prediction:
         with display() as shown:
             shown.phase("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
-            document = predict_document(inputs)
+            document = predict_document(inputs, shown)
     if as_json:
         print_json({**planned.to_json(), "prediction": document})
         return ExitCode.HELD
@@ -124,7 +124,7 @@ def predict(
     inputs = _prepare(experiment, seed, overrides, size, calibration)
     with display() as shown:
         shown.phase("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
-        document = predict_document(inputs)
+        document = predict_document(inputs, shown)
     if output is not None:
         write_prediction(output, document)
     if as_json:
@@ -136,21 +136,25 @@ def predict(
 
 def _show_prediction(document: dict[str, Any], everything: bool) -> None:
     from faultline.console import out, print_table
+    from faultline.predicting import intervals_of
     from faultline.verdict import is_headline
-    from faultline.wording import show, show_range, title, unit_of, where, window
+    from faultline.wording import DASH, likelihood, show, show_range, title, unit_of, where, window
 
     faulted = bool(document["timeline"])
     rows = []
-    for key, found in document["metrics"].items():
+    for key, found in intervals_of(document).items():
         if everything or is_headline(key, faulted):
             unit = unit_of(key)
             label = ", ".join(filter(None, [title(key), where(key)]))
-            point = show(found["point"], unit, like=found["high"])
-            rows.append((label, window(key), point, show_range(found["low"], found["high"], unit)))
+            if found.censored == 1:
+                rows.append((label, window(key), DASH, f"not in {show(found.high, unit)}"))
+                continue
+            point = show(found.point, unit, like=found.high)
+            rows.append((label, window(key), point, show_range(found.low, found.high, unit)))
     print_table(["metric", "when", "predicted", "90 % interval"], rows, numeric=[2, 3])
     console = out()
     for claim in document["hypotheses"]:
-        console.print(f"{claim['claim']}: {claim['told']}", soft_wrap=True, markup=False)
+        console.print(f"{claim['claim']}: {likelihood(claim)}", soft_wrap=True, markup=False)
     console.print(
         f"seed {document['seed']}, {document['replications']} replications, "
         f"program {document['program_hash'][:12]}, calibration {document['calibration']['source']}",
@@ -181,7 +185,7 @@ def run(
     from faultline.run import run as run_experiment
 
     inputs = _prepare(experiment, seed, overrides, size, calibration)
-    name = backend.value
+    name: Backend = "local" if backend is BackendName.LOCAL else "simulated"
     ensure_runnable(name, inputs.size)
     err().print(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}", soft_wrap=True)
     finished = run_experiment(inputs, name, Home.find(), display())

@@ -108,7 +108,10 @@ def write_finished_run(home: Home) -> RunDirectory:
         off = 1 + (generator.normal(0, 0.05) if found.value else 0.0)
         half = abs(found.value) * 0.12
         intervals[key] = Interval(
-            max(0.0, found.value * off - half), found.value * off, found.value * off + half
+            max(0.0, found.value * off - half),
+            found.value * off,
+            found.value * off + half,
+            float(found.censored),
         )
     hypotheses = [
         Hypothesis(metric="success_ratio", scope=Scope(site="ral"), expect=">= 99%").completed(workload),
@@ -138,7 +141,14 @@ def write_finished_run(home: Home) -> RunDirectory:
             "engine": "reference",
             "program_hash": "ab" * 32,
             "calibration": {"hash": "cd" * 32, "source": "shipped"},
-            "metrics": {key: dataclasses.asdict(interval) for key, interval in intervals.items()},
+            "metrics": {
+                key: {
+                    "interval90": [found.low, found.high],
+                    "median": found.point,
+                    "censored": found.censored,
+                }
+                for key, found in intervals.items()
+            },
             "course": course,
             "duration": 90.0,
             "warmup": 15.0,

@@ -1,0 +1,92 @@
+"""Asking the simulator, and the document that comes of it: `prediction.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from faultline.display import Display
+from faultline.home import SCHEMA_VERSION, write_atomically
+from faultline.inputs import Inputs
+from faultline.verdict import Interval
+from topologies.errors import InputError
+
+SCHEMA = f"faultline/prediction/{SCHEMA_VERSION}"
+
+
+def predict_document(inputs: Inputs, shown: Display, *, replications: int | None = None) -> dict[str, Any]:
+    """Predict ``inputs``.
+
+    Args:
+        inputs: what is predicted.
+        shown: told how many replications are done.
+        replications: the simulator's default when not given.
+
+    Returns:
+        The simulator's prediction with what it was made for. A pure function of the inputs: no time, no
+        path, no run.
+
+    Raises:
+        InputError: nothing can be predicted for this topology.
+    """
+    from sim.predict import Scenario, predict
+
+    experiment = inputs.experiment
+    scenario = Scenario(
+        inputs.topology, experiment.workload, inputs.timeline, experiment.hypotheses, inputs.size
+    )
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done % 5 == 0:
+            shown.note(f"{done} of {total} replications")
+
+    more = {} if replications is None else {"replications": replications}
+    try:
+        prediction = predict(
+            scenario,
+            inputs.calibration,
+            inputs.seed,
+            workers=min(2, os.cpu_count() or 1),
+            progress=progress,
+            **more,
+        )
+    except ValueError as error:
+        raise InputError(str(error), file=str(experiment.file)) from None
+    return {
+        **prediction.data(),
+        "schema": SCHEMA,
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "description": experiment.description,
+        "topology": inputs.topology.topology,
+        "size": inputs.size,
+        "overrides": list(inputs.overrides),
+        "calibration": {"hash": inputs.calibration.hash, "source": inputs.calibration.source},
+        "timeline": [fault.model_dump(mode="json", exclude_none=True) for fault in inputs.timeline],
+    }
+
+
+def interval_of(found: Mapping[str, Any]) -> Interval:
+    """The registered interval of one metric of a prediction document."""
+    low, high = found["interval90"]
+    return Interval(float(low), float(found["median"]), float(high), float(found["censored"]))
+
+
+def intervals_of(document: Mapping[str, Any]) -> dict[str, Interval]:
+    """All of them, by metric key."""
+    return {key: interval_of(found) for key, found in document["metrics"].items()}
+
+
+def write_prediction(path: Path, document: Mapping[str, Any]) -> None:
+    """Write ``document`` where the user asked for it.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    try:
+        write_atomically(path, (json.dumps(document, sort_keys=True, indent=1) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None
