@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sim.protocols.tables import Ints
 
 EXCLUSIVE, UPDATE, REFERENCE, SHARED = 0, 1, 2, 3
-"""Key types: EX (insert, delete), UP (update of non-key columns), RE (foreign-key parent of a new child), SH."""
+"""Key types: EX (insert, delete), UP (update of non-key columns), RE (parent of a new child), SH."""
 
 MAX_LENGTH = 16_384
 """`cert.max_length`: a longer interval (seqno - last_seen) fails certification."""
@@ -145,7 +145,7 @@ def brute_force(victim_state: int, victim_seqno: int, applier_seqno: int) -> int
         victim_seqno: its place in the total order if ORDERED.
         applier_seqno: the applier's.
 
-    A victim ordered before the applier keeps its locks (the applier waits for its commit); one ordered after it must
+    A victim ordered before the applier keeps its locks (the applier waits for its commit); one after it must
     be replayed: certify it again, error 1213 if that fails, else OK after one more apply.
     """
     if victim_state != ORDERED:
@@ -156,7 +156,7 @@ def brute_force(victim_state: int, victim_seqno: int, applier_seqno: int) -> int
 def after_conflict(autocommit: bool, retries_left: int) -> int:
     """RETRY for a single autocommit statement with `wsrep_retry_autocommit` (1) tries left, else ROLLBACK.
 
-    Each retry executes again and costs another total order. Transactions of the identity service are never retried.
+    Each retry executes again and costs another total order. The identity service never retries.
     """
     return RETRY if autocommit and retries_left > 0 else ROLLBACK
 

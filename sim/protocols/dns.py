@@ -101,7 +101,7 @@ def time_to_live(monitors: Sequence[Monitor], maximum: float, minimum: float | N
 def answer(up: Sequence[bool], up_fraction: float = 0.5) -> list[int]:
     """Indices of the addresses in a multifo answer.
 
-    Those that are up; all of them, dead ones included, when fewer than ``up_fraction`` (multifo `up_thresh`) are up.
+    Those that are up; all, dead ones included, when fewer than ``up_fraction`` (`up_thresh`) are up.
     """
     alive = [index for index, is_up in enumerate(up) if is_up]
     if len(alive) < ceil(up_fraction * len(up)) or not alive:

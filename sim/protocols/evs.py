@@ -33,7 +33,7 @@ USER, COMPLETION, GAP, KEEPALIVE = 0, 1, 2, 3
 """Kinds of message: write set(s), empty slots, acknowledgement alone, empty slot sent by a timer."""
 
 HEADER_BYTES = 64
-"""Bytes of EVS, PC and GCS headers in front of every message (order of magnitude; the fields add up to it)."""
+"""Bytes of EVS, PC and GCS headers in front of every message (order of magnitude)."""
 
 MTU = 32_636
 """Largest aggregate in bytes: 1 << 15 less the transport's headers (gmcast.hpp `mtu`)."""
@@ -49,7 +49,7 @@ FEEDBACK_BYTES = 1 << 17
 
 SLOTS = 1 << 12
 PAYLOADS = 1 << 13
-"""Length of the rings of slots and payloads of a member; nothing in them is older than the slowest delivery."""
+"""Length of the rings of slots and payloads of a member; all older ones are delivered everywhere."""
 
 MAX_OUTBOUND_BYTES = 1 << 20
 """Output queue limit in bytes; beyond it a submit is refused and tried again after 1 ms (out_queue)."""
@@ -400,11 +400,11 @@ def _fill(state: EvsState, member: int, take: int, window: int, kind: int, up_to
 
     last = min(up_to, seq + MAX_RANGE) if up_to >= 0 else seq
     more = 1
-    if state.submitted[member] - first <= take or up_to >= 0:
+    is_last = state.submitted[member] - first <= take or up_to >= 0
+    unanswered = state.unanswered_bytes[member] + size
+    if is_last or (window >= 0 and (last + 1 > limit or unanswered >= FEEDBACK_BYTES)):
         more = 0
-    elif window >= 0 and (last + 1 > limit or state.unanswered_bytes[member] + size >= FEEDBACK_BYTES):
-        more = 0
-    state.unanswered_bytes[member] = state.unanswered_bytes[member] + size if more else 0
+    state.unanswered_bytes[member] = unanswered if more else 0
     if not more and up_to < 0:
         # Nothing follows at once: let the message also stand for the later slots others have used.
         last = max(last, min(_highest_seen(state, member), seq + MAX_RANGE))

@@ -41,7 +41,7 @@ class Flow(NamedTuple):
 def limits(
     members: int, fc_limit: int = 16, fc_factor: float = 1.0, single_primary: bool = False
 ) -> tuple[int, int]:
-    """(lower, upper) length of the receive queue: ``fc_limit * sqrt(N)``, without the root for a single primary."""
+    """(lower, upper) length of the receive queue: ``fc_limit * sqrt(N)``; no root for a single primary."""
     upper = int(fc_limit * (1.0 if single_primary else sqrt(members)) + 0.5)
     return int(upper * fc_factor + 0.5), upper
 
@@ -69,7 +69,7 @@ def queue_changed(flow: Flow, member: int, length: int) -> int:
 
 
 def ordered(flow: Flow, member: int, sender: int, stop: bool) -> None:
-    """A STOP or CONTINUE of ``sender`` reached ``member`` in total order (about one t_order after it was sent)."""
+    """A STOP or CONTINUE of ``sender`` was delivered at ``member``, about one t_order after it was sent."""
     flow.stopped[member * flow.n + sender] = 1 if stop else 0
 
 

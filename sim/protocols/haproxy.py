@@ -111,7 +111,7 @@ def check_result(proxy: Proxy, server: int, ok: bool) -> str:
 
 
 def next_check(proxy: Proxy, server: int) -> float:
-    """Seconds from a check's result to the next check: `inter`, or `fastinter` in between, `downinter` when down."""
+    """Seconds from a check's result to the next: `inter`, `fastinter` in between, `downinter` when down."""
     check, health = proxy.check, proxy.health[server]
     if health == check.rise + check.fall - 1:
         return check.inter
@@ -125,7 +125,7 @@ def check_timeout(proxy: Proxy) -> float:
 
 
 def usable(proxy: Proxy) -> list[int]:
-    """Servers that may be chosen now: the active ones that are up, else the first live backup (or all of them)."""
+    """Servers that may be chosen now: the active ones that are up, else the first live backup (or all)."""
     active = [s for s in range(len(proxy.health)) if not proxy.backup[s] and is_up(proxy, s)]
     if active:
         return active
@@ -217,7 +217,7 @@ def status_of(failure: str) -> int:
     """HTTP status of a failure after the connection was made.
 
     Args:
-        failure: `timeout` (no answer within `timeout server`: 504), `closed` (bad answer or closed before it: 502)
+        failure: `timeout` (no answer within `timeout server`: 504), `closed` (a bad answer or none: 502)
             or `queue` (waited `timeout queue` for a connection slot: 503).
 
     Raises:
@@ -227,7 +227,7 @@ def status_of(failure: str) -> int:
 
 
 def _before(proxy: Proxy, server: int, other: int) -> bool:
-    """Whether ``server`` is to be preferred to ``other``: fewer sessions per weight, then the earlier turn."""
+    """Whether ``server`` is preferred to ``other``: fewer sessions per weight, then the earlier turn."""
     if proxy.leastconn:
         mine = proxy.sessions[server] * proxy.weight[other]
         theirs = proxy.sessions[other] * proxy.weight[server]
@@ -237,7 +237,7 @@ def _before(proxy: Proxy, server: int, other: int) -> bool:
 
 
 def _catch_up(proxy: Proxy, server: int) -> None:
-    """A server that comes back joins at the present turn: it must not get all traffic until it has caught up."""
+    """A server that comes back joins at the present turn: it must not get all the traffic it missed."""
     turns = [proxy.turn[s] for s in range(len(proxy.health)) if s != server and is_up(proxy, s)]
     if turns:
         proxy.turn[server] = max(proxy.turn[server], min(turns))

@@ -2,19 +2,20 @@
 
 Driven message by message, so that a stall follows from timers and link delays:
 
-1. *Suspicion*. A peer that sent nothing useful for more than `evs.suspect_timeout` is suspected at the next look
-   (every `evs.inactive_check_period`); the member enters GATHER and broadcasts a JOIN. A suspect
+1. *Suspicion*. A peer that sent nothing useful for more than `evs.suspect_timeout` is suspected at the next
+   look (every `evs.inactive_check_period`); the member enters GATHER and broadcasts a JOIN. A suspect
    is dropped at once by who suspects it itself, or when a majority of the view suspects it.
-2. *EVS agreement*: 5 one-way delays. JOINs until all proposed members propose the same view; a second, settled
-   JOIN once the messages under way have arrived (message recovery); INSTALL from the lowest member; a COMMIT gap
-   and an INSTALLED gap from each. The new view is then installed (``Step.installed``).
-3. *Primary component and group state*: four totally ordered rounds in the new view (PC state of each member, PC
-   install of the lowest, group state UUID of the lowest, group state of each), 1-1.5 RTT each.
+2. *EVS agreement*: 5 one-way delays. JOINs until all proposed members propose the same view; a second,
+   settled JOIN once the messages under way have arrived (message recovery); INSTALL from the lowest
+   member; a COMMIT gap and an INSTALLED gap from each. Then the view is installed (``Step.installed``).
+3. *Primary component and group state*: four totally ordered rounds in the new view (PC state of each member,
+   PC install of the lowest, group state UUID of the lowest, group state of each), 1-1.5 RTT each.
 
 Together 6.5-8.5 RTT: the "5..10, use 7" of components.md 1.11. Commits hang unless :func:`can_send`; a member
 whose view has no quorum turns non-primary when the view is installed.
-Sources: gcomm evs_proto.cpp (check_inactive, check_suspects, handle_join, handle_install, handle_gap, shift_to),
-pc_proto.cpp (have_quorum, is_prim), gcs_core.cpp (state exchange), gmcast.cpp; components.md 1.11, 1.12.
+Sources: gcomm evs_proto.cpp (check_inactive, check_suspects, handle_join, handle_install, handle_gap,
+shift_to), pc_proto.cpp (have_quorum, is_prim), gcs_core.cpp (state exchange), gmcast.cpp;
+components.md 1.11, 1.12.
 
 Engine loop, for every member i:
     every inactive_check_period:  step = check(group, i, now)
@@ -27,8 +28,8 @@ Engine loop, for every member i:
         if step.installed: evs.transitional(old view, survivors) and a new EVS view for the mask;
         evs.submit(view, i, payload, CONTROL_BYTES) for step.submits; log step.events
     cut of i and j: hold their EVS messages as TCP does; they arrive after the heal if the view still stands
-    cut of i and j healed: at reconnect_at(...) both call reconnected(group, i, j, now); when two components are
-        joined by one connection, their other pairs follow within 0.1 s and an RTT (gmcast topology messages)
+    cut of i and j healed: at reconnect_at(...) both call reconnected(group, i, j, now); when one connection
+        joins two components, their other pairs follow within 0.1 s and an RTT (gmcast topology messages)
 
 Example:
     >>> group = new_group(3)
@@ -250,7 +251,7 @@ def new_group(
 
 
 def can_send(group: Group, member: int) -> bool:
-    """Whether a commit at ``member`` may be replicated now (else it hangs; it fails if not :func:`is_ready`)."""
+    """Whether a commit at ``member`` may be replicated now (else it hangs, or fails: :func:`is_ready`)."""
     return group.evs[member] == OPERATIONAL and group.pc[member] == PRIMARY
 
 
@@ -347,7 +348,7 @@ def receive(group: Group, member: int, message: Message, now: float) -> Step:
 
 
 def deliver(group: Group, member: int, payload: int, now: float) -> Step:
-    """A control payload (negative) was delivered in total order at ``member``; those of older views are ignored."""
+    """A control payload (negative) was delivered in total order; those of older views are ignored."""
     step = _nothing()
     view, kind, sender = _unpack(group, payload)
     if view != group.view[member] or group.evs[member] == CLOSED:
@@ -381,7 +382,7 @@ def deliver(group: Group, member: int, payload: int, now: float) -> Step:
 
 
 def leave(group: Group, member: int) -> Step:
-    """``member`` is shut down gracefully (SIGTERM): the others need not suspect it, and quorum counts it as left."""
+    """``member`` is shut down gracefully (SIGTERM): nobody need suspect it, and quorum counts it as left."""
     step = _nothing()
     others = group.mask[member] & ~(1 << member)
     step.sends.append(Message(LEAVE, member, others, group.view[member], 0, 0, 0))
@@ -427,7 +428,7 @@ def start(group: Group, member: int, now: float, *, recovered: bool = True) -> S
 
 
 def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
-    """The connection between ``member`` and ``peer`` works (again): a peer outside the view is asked to join."""
+    """The connection between ``member`` and ``peer`` works: a peer outside the view is asked to join."""
     step = _nothing()
     heard(group, member, peer, now)
     if group.evs[member] == CLOSED or group.operational[member] >> peer & 1:
@@ -589,7 +590,7 @@ def _gap(group: Group, member: int, kind: int) -> Message:
 
 
 def _propose(group: Group, member: int, step: Step) -> None:
-    """Broadcast a JOIN if this member's proposal changed, and go back to GATHER if a view was being installed."""
+    """Broadcast a JOIN if this member's proposal changed, and give up a view that was being installed."""
     if group.operational[member] == group.sent_join[member]:
         return
     group.evs[member] = GATHER

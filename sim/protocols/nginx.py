@@ -1,8 +1,9 @@
 """nginx open source as a load balancer: weighted round robin with passive health.
 
 A peer with `max_fails` failures is left out until `fail_timeout` has passed since the last one, then one
-live request tries it. With a single peer failures do not count. Source: nginx src/http/ngx_http_upstream_round_robin.c
-and ngx_http_upstream.c (nginx 1.22), components.md 4.3. The clock nginx compares is in whole seconds.
+live request tries it. With a single peer failures do not count. Source: nginx 1.22
+src/http/ngx_http_upstream_round_robin.c and ngx_http_upstream.c, components.md 4.3.
+The clock nginx compares is in whole seconds.
 
 Example:
     >>> group = new_group(2)

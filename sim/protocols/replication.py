@@ -79,7 +79,7 @@ def new_source(replicas: int, semi_sync: bool = False, timeout: float = 10.0) ->
 def write(source: Source, now: float) -> Commit:
     """A transaction commits locally at the primary. Its events are to be sent to every connected replica.
 
-    With AFTER_COMMIT (MariaDB's default wait point) it is visible to other sessions before the acknowledgement.
+    With AFTER_COMMIT (MariaDB's default wait point) others can read it before the acknowledgement.
     """
     source.position += 1
     if not source.active:
@@ -106,7 +106,7 @@ def acknowledged(source: Source, replica: int, position: int) -> list[int]:
 
 
 def timed_out(source: Source, position: int) -> list[int]:
-    """The wait of ``position`` ran into the timeout: semi-sync switches itself off, all waiting clients are answered."""
+    """The wait of ``position`` timed out: semi-sync switches itself off, all waiting clients are answered."""
     if position not in source.waiting:
         return []
     source.active = False
@@ -114,7 +114,7 @@ def timed_out(source: Source, position: int) -> list[int]:
 
 
 def apply(source: Source, replica: int, position: int, cost: float, now: float) -> float:
-    """The serial SQL thread (`slave_parallel_threads=0`) takes ``position`` on at ``now``: when it is visible."""
+    """The serial SQL thread (`slave_parallel_threads=0`) gets ``position`` at ``now``: when it is visible."""
     done = max(now, source.applier_free[replica]) + cost
     source.applier_free[replica] = done
     return done
@@ -126,7 +126,7 @@ def visible(source: Source, replica: int, position: int) -> None:
 
 
 def disconnected(source: Source, replica: int) -> None:
-    """The replica's IO thread lost the primary, or the primary its dump thread (noticed after NET_TIMEOUT)."""
+    """The replica's IO thread lost the primary (noticed after NET_TIMEOUT of silence)."""
     source.connected[replica] = False
 
 
@@ -139,9 +139,9 @@ def reconnected(source: Source, replica: int) -> list[int]:
 def reconnect_at(cut: float, healed: float, phase: float) -> float:
     """When a replica whose link was dead from ``cut`` to ``healed`` gets events again.
 
-    Short cuts are bridged by TCP (see :func:`sim.protocols.tcp.resumed_after`): call this only when the cut outlasted
-    NET_TIMEOUT. The silence is noticed NET_TIMEOUT after the last event or heartbeat, which came ``phase`` seconds
-    before the cut, then a connect is tried every CONNECT_RETRY.
+    Short cuts are bridged by TCP (see :func:`sim.protocols.tcp.resumed_after`): call this only when the cut
+    outlasted NET_TIMEOUT. The silence is noticed NET_TIMEOUT after the last event or heartbeat, which came
+    ``phase`` seconds before the cut, then a connect is tried every CONNECT_RETRY.
     """
     noticed = cut - phase + NET_TIMEOUT
     if healed <= noticed:
@@ -151,7 +151,7 @@ def reconnect_at(cut: float, healed: float, phase: float) -> float:
 
 
 def best_replica(source: Source, alive: list[bool]) -> int:
-    """The replica to promote: the live one that received most (MaxScale compares gtid_IO_pos first), or -1."""
+    """The replica to promote: the live one that received most (MaxScale: gtid_IO_pos first), or -1."""
     best = -1
     for replica, is_alive in enumerate(alive):
         if is_alive and (best < 0 or source.received[replica] > source.received[best]):

@@ -5,7 +5,7 @@ Modes: INSERT (insert intention, then the new row: many at once), RANGE (what th
 takes at REPEATABLE READ: exclusive next-key locks on all rows and the supremum, so it keeps inserts and other
 ranges out, and waits for uncommitted inserts), RECORD (exclusive lock on one row).
 A scan that waits in the middle of the table is taken to wait before it: requests queue per resource.
-Source: measured pairs T1, T1', T9 of facts/iam.md 2.1; InnoDB lock0lock (waiting requests count for later ones).
+Source: pairs T1, T1', T9 measured in facts/iam.md 2.1; InnoDB lock0lock (waiting requests count too).
 
 Example:
     >>> locks = new_locks()
@@ -61,7 +61,7 @@ def new_locks() -> Locks:
 
 
 def compatible(held: int, wanted: int) -> bool:
-    """Whether two modes can be held on a resource by different transactions: only inserts among themselves."""
+    """Whether different transactions can hold two modes on one resource: only inserts can."""
     return held == INSERT and wanted == INSERT
 
 

@@ -1,9 +1,9 @@
 """Redis Sentinel: agreeing that the primary is down, electing a leader, promoting a replica.
 
-Each sentinel runs :func:`tick` every 50-100 ms (``hz = 10 + rand % 10``) and all exchange real messages, so that
-a split vote over a long link comes out of two self-votes that cross. The Redis instances are here
+Each sentinel runs :func:`tick` every 50-100 ms (``hz = 10 + rand % 10``) and all exchange real messages, so
+that a split vote over a long link comes out of two self-votes that cross. The Redis instances are here
 too, as far as sentinels see them (PING, INFO, SLAVEOF, publish). Random parts come in as arguments.
-Source: redis src/sentinel.c, components.md section 3. Seconds throughout; no failover by hand, one primary watched.
+Source: redis src/sentinel.c, components.md section 3. One primary is watched; times in seconds.
 
 Engine loop:
     every tick period of sentinel s:      step = tick(watch, s, now, desync)     (desync uniform in [0, 1))
@@ -11,8 +11,10 @@ Engine loop:
     message arrives at a sentinel:        step = receive(watch, s, message, now, desync)
     for each step: carry step.sends (target is an instance if message.to_instance), log step.events, act on
         step.roles (an instance became primary or the replica of another one)
-    instance killed: crash(watch, i), disconnected(watch, s, i, now) at each s the reset reaches; later start(watch, i)
-    replica's link to its primary lost or back: replica_link(watch, i, up, now); offsets: watch.offset[i] = bytes
+    instance killed: crash(watch, i), and disconnected(watch, s, i, now) at each s that the reset reaches;
+        later start(watch, i)
+    replica's link to its primary lost or back: replica_link(watch, i, up, now)
+    replicated bytes: watch.offset[i] = bytes
 Clients ask :func:`primary_known`. A stopped sentinel is simply not ticked: the gap puts it into TILT.
 
 Example:
@@ -59,7 +61,7 @@ class Settings(NamedTuple):
         down_after: `down-after-milliseconds`, in seconds.
         failover_timeout: `failover-timeout`, in seconds.
         parallel_syncs: replicas repointed at a time.
-        sync_time: seconds from SLAVEOF to a working link (connect, handshake and partial resynchronisation; small data).
+        sync_time: seconds from SLAVEOF to a working link (connect, handshake, partial resynchronisation).
     """
 
     quorum: int
@@ -120,8 +122,8 @@ class Step(NamedTuple):
 class Watch:
     """State of all sentinels and Redis instances.
 
-    Lists are indexed by sentinel; by pair as ``sentinel * instances + instance`` where the comment of the group says
-    so, ``sentinel * sentinels + other`` for votes; the last group by instance.
+    Comments name the index of each group of lists; pairs are ``sentinel * instances + instance`` and
+    ``sentinel * sentinels + other``.
     """
 
     sentinels: int
@@ -181,7 +183,7 @@ _SENT, _DONE = 1, 2
 
 
 def new_watch(sentinels: int, instances: int, primary: int, settings: Settings, now: float = 0.0) -> Watch:
-    """A healthy deployment: all links up, instance ``primary`` is the primary and all others replicate from it."""
+    """A healthy deployment: all links up, all other instances replicate from ``primary``."""
     pairs, votes = sentinels * instances, sentinels * sentinels
     roles = [ROLE_PRIMARY if i == primary else primary for i in range(instances)]
     return Watch(
@@ -354,7 +356,7 @@ def start(watch: Watch, instance: int) -> None:
 
 
 def disconnected(watch: Watch, sentinel: int, instance: int, now: float) -> None:
-    """The connection was reset or refused: the next tick reconnects, at most once per ping period, with a PING.
+    """The connection was reset or refused: ticks reconnect, at most once per ping period, with a PING.
 
     That PING starts the clock of SDOWN if none was waiting for its answer: sentinels that see the
     reset start it together.
@@ -374,7 +376,7 @@ def connected(watch: Watch, sentinel: int, instance: int, now: float) -> None:
 
 
 def replica_link(watch: Watch, instance: int, up: bool, now: float) -> None:
-    """The replication link of ``instance`` to its primary went up or down (the engine knows, or ``sync_time`` tells)."""
+    """The replication link of ``instance`` to its primary went up or down."""
     watch.syncing[instance] = 0
     if up:
         watch.link_down_since[instance] = NEVER

@@ -96,7 +96,7 @@ def retransmissions(first: float, retries: int) -> list[float]:
 def resumed_after(sent: float, healed: float, rto: float, retries: int = DATA_RETRIES) -> float:
     """When a segment sent at ``sent`` into a dead link leaves again and gets through.
 
-    The first retransmission at or after ``healed``; because of the back-off a blackout of P s holds data up to 2 P.
+    The first retransmission at or after ``healed``: with the back-off a blackout of P s holds data up to 2 P.
 
     Returns:
         Its time, ``sent`` itself when the link was alive, or inf when the connection gave up before.

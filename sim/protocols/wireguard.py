@@ -76,7 +76,7 @@ class Tunnel:
 
 
 class Action(NamedTuple):
-    """What to do: send an initiation, hold the packet until :func:`handshake_done`, come back at ``retry_at``."""
+    """What to do: initiate, hold the packet until :func:`handshake_done`, call back at ``retry_at``."""
 
     initiate: bool
     queued: bool
@@ -104,7 +104,7 @@ def received(tunnel: Tunnel, now: float) -> None:
 
 
 def handshake_done(tunnel: Tunnel, now: float, initiator: bool) -> None:
-    """A handshake completed: one RTT after the initiation at the initiator, half of it earlier at the other."""
+    """A handshake completed: one RTT after the initiation at the initiator, half of it at the other."""
     tunnel.keys_at = now
     tunnel.initiator = initiator
     tunnel.unanswered = tunnel.trying_since = tunnel.tried_at = -inf
@@ -112,7 +112,7 @@ def handshake_done(tunnel: Tunnel, now: float, initiator: bool) -> None:
 
 
 def timer(tunnel: Tunnel, now: float, jitter: float) -> Action:
-    """A timer set by an earlier action is due: retry the handshake, start one for lack of replies, or give up.
+    """A timer set by an earlier action is due: retry the handshake, begin one for lack of replies, or stop.
 
     After REKEY_ATTEMPT seconds of tries queued packets are dropped and only the next packet tries again.
     """

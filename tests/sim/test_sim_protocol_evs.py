@@ -26,6 +26,7 @@ class Network:
         self.messages = 0
 
     def submit_at(self, at: float, member: int, payload: int, size: int = 4000) -> None:
+        """Submit a payload at a time."""
         self._push(at, member, (payload, size))
 
     def _push(self, at: float, member: int, what: evs.Message | tuple[int, int]) -> None:
@@ -33,6 +34,7 @@ class Network:
         self.count += 1
 
     def act(self, member: int, step: evs.Step) -> None:
+        """Carry what a step sends, note what it delivers."""
         for message in step.sends:
             for other in self.state.members:
                 if other != member:
@@ -43,6 +45,7 @@ class Network:
             self.order[member].append((delivery.seq, delivery.origin, delivery.payload))
 
     def run(self, until: float = 1e9) -> None:
+        """Handle events in time order."""
         while self.queue and self.queue[0][0] <= until:
             self.now, _, member, what = heapq.heappop(self.queue)
             if isinstance(what, evs.Message):
@@ -54,10 +57,12 @@ class Network:
                 self.act(member, step)
 
     def latency(self, member: int, payload: int, since: float = 0.0) -> float:
+        """When a payload was delivered, counted from ``since``."""
         return next(at for at, got in self.delivered[member] if got == payload) - since
 
 
 def equidistant(n: int, one_way: float) -> list[list[float]]:
+    """One-way delays of a full mesh."""
     return [[0.0 if a == b else one_way for b in range(n)] for a in range(n)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -32,23 +33,33 @@ class Cluster:
         self.delivered: list[list[tuple[float, int]]] = [[] for _ in range(n)]
         self.installed: list[list[tuple[float, int]]] = [[] for _ in range(n)]
         for member in range(n):
-            self.every(
-                0.5, phase * (member + 1) / n, lambda m=member: self.act(m, gm.check(self.group, m, self.now))
-            )
-            self.every(1.0, 0.1 * member, lambda m=member: self.tick(m))
+            self.every(0.5, phase * (member + 1) / n, partial(self.check, member))
+            self.every(1.0, 0.1 * member, partial(self.tick, member))
 
     def at(self, when: float, call: Callable[[], None]) -> None:
+        """Call later."""
         heapq.heappush(self.queue, (when, self.count, call))
         self.count += 1
 
     def every(self, period: float, first: float, call: Callable[[], None]) -> None:
+        """Call periodically."""
+
         def again() -> None:
             call()
             self.at(self.now + period, again)
 
         self.at(first, again)
 
+    def check(self, member: int) -> None:
+        """Look for inactive peers."""
+        self.act(member, gm.check(self.group, member, self.now))
+
+    def control_arrives(self, member: int, message: gm.Message) -> None:
+        """A control message reaches a member."""
+        self.act(member, gm.receive(self.group, member, message, self.now))
+
     def tick(self, member: int) -> None:
+        """Keepalive, or retransmission outside OPERATIONAL."""
         if self.group.evs[member] == gm.OPERATIONAL:
             view = self.group.view[member]
             self.evs_step(member, view, evs.keepalive(self.views[view], member))
@@ -56,16 +67,18 @@ class Cluster:
             self.act(member, gm.retransmit(self.group, member, self.now))
 
     def send(self, source: int, target: int, call: Callable[[], None]) -> None:
+        """Carry a message, or hold it while the pair is cut."""
         if frozenset((source, target)) not in self.cut:
             self.at(self.now + self.delay, call)
         else:
             self.held.append(call)
 
     def evs_step(self, member: int, view: int, step: evs.Step) -> None:
+        """Carry and deliver what an EVS step asks for."""
         for message in step.sends:
             for other in self.views[view].members:
                 if other != member:
-                    self.send(member, other, lambda o=other, m=message: self.evs_arrives(o, view, m))
+                    self.send(member, other, partial(self.evs_arrives, other, view, message))
         for delivery in step.deliveries:
             if delivery.payload >= 0:
                 self.delivered[member].append((self.now, delivery.payload))
@@ -73,16 +86,18 @@ class Cluster:
                 self.act(member, gm.deliver(self.group, member, delivery.payload, self.now))
 
     def evs_arrives(self, member: int, view: int, message: evs.Message) -> None:
+        """An EVS message reaches a member."""
         group = self.group
         if group.evs[member] == gm.CLOSED:
             return
         if group.view[member] < view:  # the sender installed first: TCP keeps it for us
-            self.at(self.now + 0.001, lambda: self.evs_arrives(member, view, message))
+            self.at(self.now + 0.001, partial(self.evs_arrives, member, view, message))
         elif group.view[member] == view:
             gm.heard(group, member, message.sender, self.now)
             self.evs_step(member, view, evs.receive(self.views[view], member, message))
 
     def act(self, member: int, step: gm.Step) -> None:
+        """Carry out a membership step."""
         for view in step.gathering:
             self.evs_step(member, view, evs.flush(self.views[view], member))
         for message in step.sends:
@@ -90,7 +105,7 @@ class Cluster:
                 self.send(
                     member,
                     other,
-                    lambda o=other, m=message: self.act(o, gm.receive(self.group, o, m, self.now)),
+                    partial(self.control_arrives, other, message),
                 )
         for view, mask in step.installed:
             if view not in self.views:
@@ -102,10 +117,12 @@ class Cluster:
             self.evs_step(member, view, evs.submit(self.views[view], member, payload, gm.CONTROL_BYTES))
 
     def isolate(self, members: list[int]) -> None:
+        """Cut members off from all others."""
         rest = [m for m in range(self.n) if m not in members]
         self.cut |= {frozenset((a, b)) for a in members for b in rest}
 
     def heal(self) -> None:
+        """Undo all cuts; connections work at once."""
         pairs, self.cut = self.cut, set()
         for pair in pairs:
             a, b = sorted(pair)
@@ -113,6 +130,7 @@ class Cluster:
             self.act(b, gm.reconnected(self.group, b, a, self.now))
 
     def run(self, until: float) -> None:
+        """Handle events in time order."""
         while self.queue[0][0] <= until:
             self.now, _, call = heapq.heappop(self.queue)
             call()
@@ -129,6 +147,7 @@ class Cluster:
         return float("inf")
 
     def first(self, kind: str, member: int) -> float:
+        """When an event was first logged by a member."""
         return next(at for at, e in self.events if e.kind == kind and e.member == member)
 
 
@@ -176,8 +195,8 @@ class TestStall:
         cluster = Cluster(3, 0.05)
         cluster.group.timers = gm.Timers(suspect_timeout=1.0, inactive_check_period=0.1)
         for member in range(3):
-            cluster.every(0.1, 0.01, lambda m=member: cluster.act(m, gm.check(cluster.group, m, cluster.now)))
-            cluster.every(0.3, 0.02, lambda m=member: cluster.tick(m))
+            cluster.every(0.1, 0.01, partial(cluster.check, member))
+            cluster.every(0.3, 0.02, partial(cluster.tick, member))
         cluster.run(10.0)
         gm.crash(cluster.group, 2)
         assert 1.2 <= cluster.sendable(0, 10.0) - 10.0 <= 1.8
@@ -187,7 +206,7 @@ class TestPartition:
     """Who stays primary, and what happens after (components.md 1.11, table of measured cases)."""
 
     def test_one_of_three_cut_off_loses_primary_and_comes_back(self) -> None:
-        """Isolated: non-primary at 5-6.4 s, reads served until then; after the heal it joins within 1-1.8 s."""
+        """Isolated: non-primary at 5-6.4 s, reads served until then; the merge stalls all for 1-1.8 s."""
         cluster = Cluster(3, 0.05)
         cluster.run(10.0)
         cluster.isolate([2])

@@ -22,7 +22,7 @@ class TestPool:
         assert pool.busy == 0
 
     def test_a_ticket_that_gave_up_is_skipped(self) -> None:
-        """expire says whether it was still waiting."""
+        """Expire says whether it was still waiting."""
         pool = pools.new_pool(1, timeout=30.0)
         pools.acquire(pool, 1, 0.0)
         pools.acquire(pool, 2, 0.0)

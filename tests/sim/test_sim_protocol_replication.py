@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -37,7 +38,7 @@ class TestAsync:
         source = rp.new_source(1)
         done = [rp.apply(source, 0, p, 0.002, p * 0.001) for p in range(1, 101)]
         assert done[-1] == pytest.approx(0.001 + 100 * 0.002)
-        assert all(b - a >= 0.002 - 1e-12 for a, b in zip(done, done[1:], strict=False))
+        assert all(b - a >= 0.002 - 1e-12 for a, b in pairwise(done))
         rp.visible(source, 0, 7)
         assert source.applied == [7]
 
