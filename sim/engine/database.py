@@ -246,6 +246,6 @@ class Database:
         """A member's process runs again."""
         member.start()
 
-    def start_time(self) -> str:
-        """Name of the calibrated time from starting a member's process until it serves."""
-        return "start_db"
+    def start_time(self, member: Member) -> float:
+        """Seconds from starting the member's process until it listens."""
+        return self.world.cost("start_db", "start", member.name)

@@ -66,11 +66,11 @@ def _kill(deployment: Deployment, fault: Kill) -> Undo:
     def undo() -> None:
         for daemon in killed:
             if isinstance(daemon, Member):
-                cost = daemon.database.start_time()
+                delay = daemon.database.start_time(daemon)
             else:
                 kind = daemon.component.kind
                 cost = f"start_{'redis' if kind == 'sentinel' else kind}"
-            delay = world.cost(cost, "start", daemon.name)
+                delay = world.cost(cost, "start", daemon.name)
             world.at(delay, lambda daemon=daemon: start(daemon))  # type: ignore[misc]
 
     return undo

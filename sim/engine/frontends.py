@@ -25,6 +25,10 @@ RESPONSE_BYTES = 1800
 """HTTP messages with their headers; a token response carries a signed token (order of magnitude)."""
 
 
+IDLE_SERVER_CONNECTION = 5.0
+"""Seconds after which HAProxy closes idle connections to servers (pool-purge-delay)."""
+
+
 class Proxying(Daemon):
     """A proxy process: CPU per request."""
 
@@ -132,6 +136,7 @@ class FrontEnd(Proxying):
             settings["balance"] == "roundrobin",
         )
         self.timeout_server: float = settings["timeout_server"]
+        self._used = [-1e9] * len(self.servers)
 
     def kill(self) -> None:
         """Clients see their connections reset."""
@@ -160,7 +165,7 @@ class FrontEnd(Proxying):
                 return
             target = self.servers[server]
             haproxy.opened(self.proxy, server)
-            connected = yield from self.connect(target)
+            connected = yield from self.connect(target, reuse=self._reusable(server, call))
             if connected:
                 break
             haproxy.closed(self.proxy, server)
@@ -179,12 +184,24 @@ class FrontEnd(Proxying):
         self.limit(call, self.timeout_server, haproxy.GATEWAY_TIMEOUT)
         try:
             yield from self.exchange(target, call)
+            self._used[server] = self.world.env.now
         finally:
             haproxy.closed(self.proxy, server)
 
-    def connect(self, target: Daemon) -> Steps:
-        """Open a connection to ``target``: True when it is accepted."""
-        if target.site != self.site:
+    def start(self) -> None:
+        """A new process believes that all servers are up, until their first check fails."""
+        for server in range(len(self.servers)):
+            self.proxy.health[server] = self.proxy.check.rise
+            self.proxy.sessions[server] = 0
+        super().start()
+
+    def _reusable(self, server: int, call: Call) -> bool:
+        """`http-reuse safe`: only requests after the first of a client connection share idle connections."""
+        return not call.fresh and self.world.env.now - self._used[server] < IDLE_SERVER_CONNECTION
+
+    def connect(self, target: Daemon, reuse: bool = False) -> Steps:
+        """Have a connection to ``target``: True when it is accepted, or an idle one is there."""
+        if target.site != self.site and not reuse:
             got = yield from self.world.network.connect(VPN, self.site, target.site, self._retries.connect)
             if not got:
                 return False

@@ -21,7 +21,7 @@ from topologies.model import Topology
 
 State = Literal["up", "down", "paused", "unknown"]
 
-_NO_AUDIT = frozenset({"ok", "stale", ""})
+_NO_ANSWER = frozenset({"timeout", "refused", "bad-gateway", "gateway-timeout", "unavailable"})
 
 
 class Simulation:
@@ -145,7 +145,7 @@ class Simulation:
             if call.outcome == "ok":
                 acknowledged += 1
                 lost += not kept
-            elif call.outcome not in _NO_AUDIT:
+            elif call.outcome in _NO_ANSWER or call.in_doubt:
                 in_doubt += 1
                 found += kept
             if kept and transaction is not None and any(m.visible < transaction.seqno for m in behind):

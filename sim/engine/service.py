@@ -47,15 +47,19 @@ class Call:
         app_factor, db_factor: this request's service times relative to their means.
         deadline: when the asker gives up.
         reply: happens when the asker has an answer, or knows that none will come.
+        fresh: the first request of its client connection.
         status: answer on its way back, 0 until there is one.
         outcome: what the asker saw, empty until `reply`.
         transaction: its write transaction, once begun.
+        in_doubt: the database could not say whether it took effect (1180, 2013).
     """
 
     __slots__ = (
         "app_factor",
         "db_factor",
         "deadline",
+        "fresh",
+        "in_doubt",
         "kind",
         "outcome",
         "reply",
@@ -79,8 +83,10 @@ class Call:
         self.db_factor = db_factor
         self.deadline = deadline
         self.reply = reply
+        self.fresh = True
         self.status = 0
         self.outcome = ""
+        self.in_doubt = False
         self.transaction: Transaction | None = None
 
     def finish(self, status: int, outcome: str = "") -> None:
@@ -157,6 +163,7 @@ class Replica(Daemon):
         try:
             yield from threads.acquire()
         except simpy.Interrupt:
+            self.inside.pop(process, None)
             return
         try:
             yield from self._steps(call, process)
@@ -223,6 +230,7 @@ class Replica(Daemon):
         except (DatabaseError, simpy.Interrupt) as error:
             kind = error.kind if isinstance(error, DatabaseError) else getattr(error.cause, "kind", "")
             broken = kind != "conflict"
+            call.in_doubt = broken and transaction is not None and transaction.answer is not None
             raise
         finally:
             member.inside.pop(process, None)

@@ -76,14 +76,14 @@ class Load:
                 demand.next()
                 call = self._call(kind, tokens, demand, index, workload["timeout"])
                 start = env.now
-                number = front_end
-                env.process(self._travel(call, site, number, fresh=number not in connected))
+                call.fresh = front_end not in connected
+                env.process(self._travel(call, site, front_end))
                 yield call.reply
-                self._record(call, start, "load", site, flow, number)
+                self._record(call, start, "load", site, flow, front_end)
                 if call.status:
-                    connected.add(number)
+                    connected.add(front_end)
                 else:
-                    connected.discard(number)
+                    connected.discard(front_end)
                 if call.outcome != "ok":
                     break
             if workload["think"]:
@@ -106,7 +106,7 @@ class Load:
             yield env.timeout(max(0.0, due - env.now))
             front_end = self._resolve(cache, choice, number)
             call = self._call(flow, Tokens(), demand, 2 * number, stream["timeout"])
-            env.process(self._travel(call, site, front_end, fresh=True))
+            env.process(self._travel(call, site, front_end))
             start = env.now
             assert call.reply.callbacks is not None
             call.reply.callbacks.append(self._recorder(call, start, site, flow, front_end))
@@ -142,12 +142,12 @@ class Load:
             self.calls.append(call)
         return call
 
-    def _travel(self, call: Call, site: int, number: int, fresh: bool) -> Steps:
+    def _travel(self, call: Call, site: int, number: int) -> Steps:
         """Take ``call`` to a front end and its answer back."""
         network = self.world.network
         front_end = self.front_ends[number]
         there = front_end.site
-        if fresh and there != site:
+        if call.fresh and there != site:
             got = yield from network.connect(PUBLIC, site, there, call.deadline - self.world.env.now)
             if not got:
                 return
