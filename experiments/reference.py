@@ -20,10 +20,10 @@ def text() -> str:
     lines = [
         "# Metrics",
         "",
-        "Predicted and measured by the same code (`experiments.metrics.reduce`), so a difference is never one of",
-        "definition. Written by `python -m experiments.reference` from the catalogue.",
+        "Predicted and measured by the same code (`experiments.metrics.reduce`), so a difference is never",
+        "one of definition. Written by `python -m experiments.reference` from the catalogue.",
         "",
-        "A metric is addressed as `name{scope}@window`, for example `latency_p95{flow=workflow,site=ral}@before`.",
+        "A metric is addressed as `name{scope}@window`, as in `latency_p95{flow=workflow,site=ral}@before`.",
         "",
         "| metric | unit | better | meaning | computed as | scopes | windows |",
         "|---|---|---|---|---|---|---|",
