@@ -104,7 +104,7 @@ def answer(up: Sequence[bool], up_fraction: float = 0.5) -> list[int]:
     Those that are up; all, dead ones included, when fewer than ``up_fraction`` (`up_thresh`) are up.
     """
     alive = [index for index, is_up in enumerate(up) if is_up]
-    if len(alive) < ceil(up_fraction * len(up)) or not alive:
+    if len(alive) < max(1, ceil(up_fraction * len(up) - 1e-9)):
         return list(range(len(up)))
     return alive
 

@@ -206,11 +206,12 @@ def retry(settings: Retries, attempt: int, refused: bool, others: int, still_up:
     count = attempt + 1
     if count > settings.retries:
         return Retry(UNAVAILABLE, 0.0, False)
-    if settings.redispatch and (
+    redispatch = settings.redispatch and (
         not still_up or count == settings.retries or (settings.roundrobin and others > 0)
-    ):
-        return Retry(0, 0.0, True)
-    return Retry(0, min(settings.connect, TURN_AROUND) if refused else 0.0, False)
+    )
+    # A server that refused gets a moment to recover, unless another one is asked.
+    wait = refused and not (redispatch and others > 0)
+    return Retry(0, min(settings.connect, TURN_AROUND) if wait else 0.0, redispatch)
 
 
 def status_of(failure: str) -> int:

@@ -32,222 +32,89 @@ Engine loop, for every member i:
         joins two components, their other pairs follow within 0.1 s and an RTT (gmcast topology messages)
 
 Example:
-    >>> group = new_group(3)
-    >>> for peer in (1, 2): heard(group, 0, peer, 10.0)
+    >>> group = new_group(3, now=10.0)
     >>> heard(group, 0, 1, 15.0)
+    >>> group.last_check[0] = 14.7
     >>> check(group, 0, 15.2).sends[0].operational          # member 2 is out: {0, 1}
     3
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from sim.protocols.gmcast import GMCAST_CHECK_PERIOD, Rejoin, reconnect_at, relayed, state_transfer
+from sim.protocols.membership_state import (
+    CLOSED,
+    COMMIT_GAP,
+    CONTROL_BYTES,
+    DEFAULT_TIMERS,
+    EXCHANGING,
+    GATHER,
+    GROUP_STATE,
+    GROUP_UUID,
+    INSTALL,
+    INSTALL_VIEW,
+    INSTALLED_GAP,
+    JOIN,
+    LEAVE,
+    NON_PRIMARY,
+    OPERATIONAL,
+    PC_INSTALL,
+    PC_STATE,
+    PRIMARY,
+    Event,
+    Group,
+    Message,
+    Step,
+    Timers,
+    new_group,
+)
+from sim.protocols.tables import Ints, members_of
 
-from sim.protocols.tables import Floats, Ints, members_of
-from sim.protocols.tcp import SYN_GIVES_UP, syn_retransmissions
-
-OPERATIONAL, GATHER, INSTALL, CLOSED = 0, 1, 2, 3
-"""EVS states of a member."""
-
-PRIMARY, EXCHANGING, NON_PRIMARY = 0, 1, 2
-"""Primary-component states of a member."""
-
-JOIN, INSTALL_VIEW, COMMIT_GAP, INSTALLED_GAP, LEAVE = 0, 1, 2, 3, 4
-"""Control messages."""
-
-PC_STATE, PC_INSTALL, GROUP_UUID, GROUP_STATE = 0, 1, 2, 3
-"""Control payloads, sent in total order."""
-
-CONTROL_BYTES = 400
-"""Size in bytes of a control message (order of magnitude: a list of a few members)."""
-
-GMCAST_CHECK_PERIOD = 0.5
-"""Seconds between looks at gmcast connections (hard-coded)."""
-
-
-class Timers(NamedTuple):
-    """Periods in seconds, with the provider's defaults (components.md 1.9)."""
-
-    suspect_timeout: float = 5.0
-    inactive_timeout: float = 15.0
-    inactive_check_period: float = 0.5
-    keepalive_period: float = 1.0
-    join_retrans_period: float = 1.0
-    install_timeout: float = 7.5
-    peer_timeout: float = 3.0
-    time_wait: float = 5.0
-    reconnect_period: float = 1.0
-
-
-DEFAULT_TIMERS = Timers()
-
-
-class Message(NamedTuple):
-    """A control message, broadcast to the members in the mask ``targets``.
-
-    Attributes:
-        kind: JOIN, INSTALL_VIEW, COMMIT_GAP, INSTALLED_GAP or LEAVE.
-        sender: member.
-        targets: mask of members it goes to.
-        view: id of the sender's view (JOIN, LEAVE) or of the view to install.
-        operational: mask of the proposed view.
-        suspected: mask of the members the sender suspects.
-        settled: JOIN: 1 when the sender has everything the proposed members had sent.
-    """
-
-    kind: int
-    sender: int
-    targets: int
-    view: int
-    operational: int
-    suspected: int
-    settled: int
-
-
-class Event(NamedTuple):
-    """Something to log: an event kind of `experiments.observation`; ``view`` is a mask of members."""
-
-    member: int
-    kind: str
-    view: int
-
-
-class Step(NamedTuple):
-    """What a call makes happen at its member.
-
-    Attributes:
-        sends: control messages to broadcast.
-        submits: control payloads (negative) to submit in the member's EVS view, the new one if installed.
-        events: what to log.
-        installed: (view id, mask) of EVS views installed now, at most one.
-        gathering: id of the view in which the member just stopped sending: flush its EVS queue there first.
-    """
-
-    sends: list[Message]
-    submits: Ints
-    events: list[Event]
-    installed: list[tuple[int, int]]
-    gathering: Ints
-
-
-@dataclass
-class Group:
-    """State of all members; lists are indexed by member, pairs by ``member * n + peer``; masks are bit sets.
-
-    Attributes:
-        n: how many members there are.
-        timers: see :class:`Timers`.
-        weights: `pc.weight` of each.
-        ignore_sb: `pc.ignore_sb`.
-        evs: EVS state.
-        pc: primary-component state.
-        view: id of the EVS view.
-        mask: members of the EVS view.
-        prim: 1 if the member comes from a primary component.
-        synced: 1 if it has the data (no state transfer is due).
-        last_prim: id of its last primary view.
-        last_prim_mask: members of that.
-        left: members of the view that left gracefully.
-        operational: proposed members while in GATHER.
-        suspected: suspected peers.
-        settled: 1 once the settled JOIN was sent.
-        sent_join: mask that the last JOIN proposed, -1 for none.
-        gather_since: when GATHER was entered.
-        install_id: id of the view being installed, -1 for none.
-        install_mask: its members.
-        committed: members whose COMMIT gap was seen.
-        installed: members whose INSTALLED gap was seen.
-        gap_id: by pair, view id of the last COMMIT gap; ``installed_id`` the same for INSTALLED gaps.
-        installed_id: see ``gap_id``.
-        heard: by pair, when the last useful message came.
-        join_mask: by pair, mask of the peer's last JOIN, -1 for none.
-        join_suspected: by pair, suspects in it.
-        join_settled: by pair, whether it was settled.
-        join_view: by pair, sender's view id in it.
-        states: PC state messages delivered in this view.
-        group_states: group state messages delivered in this view.
-        came_prim: 1 if the member was primary when it entered this view.
-    """
-
-    n: int
-    timers: Timers
-    weights: Ints
-    ignore_sb: bool
-    evs: Ints
-    pc: Ints
-    view: Ints
-    mask: Ints
-    prim: Ints
-    synced: Ints
-    last_prim: Ints
-    last_prim_mask: Ints
-    left: Ints
-    operational: Ints
-    suspected: Ints
-    settled: Ints
-    sent_join: Ints
-    gather_since: Floats
-    install_id: Ints
-    install_mask: Ints
-    committed: Ints
-    installed: Ints
-    gap_id: Ints
-    installed_id: Ints
-    heard: Floats
-    join_mask: Ints
-    join_suspected: Ints
-    join_settled: Ints
-    join_view: Ints
-    states: Ints
-    group_states: Ints
-    came_prim: Ints
-
-
-def new_group(
-    n: int,
-    *,
-    weights: list[int] | None = None,
-    timers: Timers = DEFAULT_TIMERS,
-    ignore_sb: bool = False,
-    now: float = 0.0,
-) -> Group:
-    """A healthy primary component of all ``n`` members, in view 0."""
-    everyone = (1 << n) - 1
-    return Group(
-        n=n,
-        timers=timers,
-        weights=list(weights) if weights is not None else [1] * n,
-        ignore_sb=ignore_sb,
-        evs=[OPERATIONAL] * n,
-        pc=[PRIMARY] * n,
-        view=[0] * n,
-        mask=[everyone] * n,
-        prim=[1] * n,
-        synced=[1] * n,
-        last_prim=[0] * n,
-        last_prim_mask=[everyone] * n,
-        left=[0] * n,
-        operational=[everyone] * n,
-        suspected=[0] * n,
-        settled=[0] * n,
-        sent_join=[-1] * n,
-        gather_since=[now] * n,
-        install_id=[-1] * n,
-        install_mask=[0] * n,
-        committed=[0] * n,
-        installed=[0] * n,
-        gap_id=[-1] * (n * n),
-        installed_id=[-1] * (n * n),
-        heard=[now] * (n * n),
-        join_mask=[-1] * (n * n),
-        join_suspected=[0] * (n * n),
-        join_settled=[0] * (n * n),
-        join_view=[-1] * (n * n),
-        states=[0] * n,
-        group_states=[0] * n,
-        came_prim=[1] * n,
-    )
+__all__ = [
+    "CLOSED",
+    "COMMIT_GAP",
+    "CONTROL_BYTES",
+    "DEFAULT_TIMERS",
+    "EXCHANGING",
+    "GATHER",
+    "GMCAST_CHECK_PERIOD",
+    "GROUP_STATE",
+    "GROUP_UUID",
+    "INSTALL",
+    "INSTALLED_GAP",
+    "INSTALL_VIEW",
+    "JOIN",
+    "LEAVE",
+    "NON_PRIMARY",
+    "OPERATIONAL",
+    "PC_INSTALL",
+    "PC_STATE",
+    "PRIMARY",
+    "Event",
+    "Group",
+    "Message",
+    "Rejoin",
+    "Step",
+    "Timers",
+    "can_send",
+    "check",
+    "crash",
+    "deliver",
+    "has_quorum",
+    "heard",
+    "is_joining",
+    "is_ready",
+    "joined",
+    "leave",
+    "new_group",
+    "receive",
+    "reconnect_at",
+    "reconnected",
+    "relayed",
+    "retransmit",
+    "start",
+    "state_transfer",
+]
 
 
 def can_send(group: Group, member: int) -> bool:
@@ -279,11 +146,16 @@ def heard(group: Group, member: int, peer: int, now: float) -> None:
 
 
 def check(group: Group, member: int, now: float) -> Step:
-    """The inactivity check of ``member`` (every `evs.inactive_check_period`)."""
+    """The inactivity check of ``member`` (every `evs.inactive_check_period`).
+
+    A member that was itself stopped for three periods skips one look: it first hears what has come in.
+    """
     step = _nothing()
-    if group.evs[member] == CLOSED:
-        return step
     n, timers = group.n, group.timers
+    late = now - group.last_check[member] > 3 * timers.inactive_check_period
+    group.last_check[member] = now
+    if group.evs[member] == CLOSED or late:
+        return step
     peers = group.operational[member] & ~(1 << member)
     for peer in members_of(peers):
         silence = now - group.heard[member * n + peer]
@@ -300,8 +172,7 @@ def check(group: Group, member: int, now: float) -> Step:
         _gather(group, member, now, step)
     if group.evs[member] in (GATHER, INSTALL):
         if now - group.gather_since[member] > timers.install_timeout:
-            _drop_inconsistent(group, member)
-            group.gather_since[member] = now
+            _start_over(group, member, now, step)
         _propose(group, member, step)
         _agree(group, member, now, step)
     return step
@@ -422,6 +293,7 @@ def start(group: Group, member: int, now: float, *, recovered: bool = True) -> S
         _forget_joins(group, member, peer)
     group.states[member] = group.group_states[member] = 0
     group.came_prim[member] = 0
+    group.last_check[member] = now
     step = _nothing()
     step.installed.append((group.view[member], group.mask[member]))
     return step
@@ -443,49 +315,6 @@ def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
     return step
 
 
-def reconnect_at(
-    cut: float,
-    healed: float,
-    excluded_at: float,
-    age: float,
-    draw: float,
-    *,
-    left: bool = False,
-    timers: Timers = DEFAULT_TIMERS,
-    syn_linear: int = 0,
-) -> float:
-    """When a member that lost the others gets its first SYN through to one of them, in seconds.
-
-    gmcast gives a connection up after `peer_timeout` of silence and connects again 1 s later. That
-    connect goes into the dead link, and gmcast waits for it however long the kernel tries: so
-    what counts after the heal is the kernel's SYN back-off. The members of the
-    primary component forget the peer and do not call it; for time_wait / 2 after excluding it (time_wait if
-    it left) they also hang up on it, whereupon it calls again every second.
-
-    Args:
-        cut: when packets stopped.
-        healed: when they pass again.
-        excluded_at: when the others installed a view without it.
-        age: seconds between the last message before the cut and the cut.
-        draw: uniform in [0, 1): phase of gmcast's check timer.
-        left: whether it had left gracefully.
-        timers: see :class:`Timers`.
-        syn_linear: `net.ipv4.tcp_syn_linear_timeouts` (4 since Linux 6.5).
-    """
-    at = cut - age + timers.peer_timeout + GMCAST_CHECK_PERIOD * draw + timers.reconnect_period
-    if healed > at:
-        waits = [0.0, *syn_retransmissions(syn_linear)]
-        while all(at + wait < healed for wait in waits):
-            at += waits[-1] + SYN_GIVES_UP
-        at = next(at + wait for wait in waits if at + wait >= healed)
-    elif healed - cut + age < timers.peer_timeout:
-        return healed
-    allowed = excluded_at + timers.time_wait / (1 if left else 2)
-    while at < allowed:
-        at += timers.reconnect_period
-    return at
-
-
 def has_quorum(present: int, left: int, previous: int, weights: Ints, *, ignore_sb: bool = False) -> bool:
     """Whether the ``present`` members of the ``previous`` primary view stay primary (masks of members).
 
@@ -495,66 +324,6 @@ def has_quorum(present: int, left: int, previous: int, weights: Ints, *, ignore_
     twice = 2 * _weight(present & previous, weights) + _weight(left & previous & ~present, weights)
     whole = _weight(previous, weights)
     return twice > whole or (ignore_sb and twice == whole)
-
-
-def relayed(delay: list[list[float]], connected: list[list[bool]]) -> list[list[float]]:
-    """One-way delays when a pair that cannot talk goes through the best common peer (inf if there is none).
-
-    gmcast members relay for peers that lost their direct connection, after about `gmcast.peer_timeout`.
-    """
-    n = len(delay)
-    paths = [[delay[a][b] if a == b or connected[a][b] else float("inf") for b in range(n)] for a in range(n)]
-    direct = [row[:] for row in paths]
-    for a in range(n):
-        for b in range(n):
-            if direct[a][b] == float("inf"):
-                paths[a][b] = min(direct[a][c] + direct[c][b] for c in range(n))
-    return paths
-
-
-class Rejoin(NamedTuple):
-    """How a member gets the data it missed.
-
-    Attributes:
-        kind: `ist` or `sst`.
-        seconds: how long it takes.
-        donor_blocked: whether the donor's writes hang meanwhile (rsync holds a global read lock).
-    """
-
-    kind: str
-    seconds: float
-    donor_blocked: bool
-
-
-def state_transfer(
-    missing_bytes: float,
-    data_bytes: float,
-    bandwidth: float,
-    rtt: float,
-    *,
-    position_known: bool,
-    gcache_bytes: float = 128 * 2.0**20,
-    fixed: float = 0.0,
-    method: str = "rsync",
-) -> Rejoin:
-    """IST when the position is known and the donor's cache still holds what is missing, else SST.
-
-    Args:
-        missing_bytes: write sets ordered since the joiner's position.
-        data_bytes: size of the data directory.
-        bandwidth: bits per second between donor and joiner.
-        rtt: round-trip time between them.
-        position_known: a live process after a partition knows it, and a crashed one started with
-            `--wsrep-start-position`; one started bare after a crash does not (components.md 1.12).
-        gcache_bytes: `gcache.size` of the donor (128 MiB).
-        fixed: seconds of local work (starting scripts, recovering the storage engine).
-        method: `rsync` or `mariabackup`.
-    """
-    if position_known and missing_bytes <= gcache_bytes:
-        # Request in total order, then a stream of its own: connect and request.
-        return Rejoin("ist", 1.5 * rtt + 2 * rtt + 8 * missing_bytes / bandwidth, False)
-    seconds = fixed + 3.5 * rtt + 8 * (data_bytes + missing_bytes) / bandwidth
-    return Rejoin("sst", seconds, method == "rsync")
 
 
 def _nothing() -> Step:
@@ -649,11 +418,17 @@ def _on_leave(group: Group, member: int, message: Message, now: float, step: Ste
     _propose(group, member, step)
 
 
-def _drop_inconsistent(group: Group, member: int) -> None:
-    """The install timer expired: drop who does not propose the same view."""
+def _start_over(group: Group, member: int, now: float, step: Step) -> None:
+    """The install timer expired: drop who proposes something else, and tell whom this one suspects."""
     for peer in members_of(group.operational[member] & ~(1 << member)):
         if group.join_mask[member * group.n + peer] != group.operational[member]:
             group.operational[member] &= ~(1 << peer)
+    group.evs[member] = GATHER
+    group.gather_since[member] = now
+    group.install_id[member] = -1
+    group.settled[member] = 0
+    group.sent_join[member] = group.operational[member]
+    step.sends.append(_join(group, member))
 
 
 def _agree(group: Group, member: int, now: float, step: Step) -> None:

@@ -124,6 +124,10 @@ class Cluster:
     def heal(self) -> None:
         """Undo all cuts; connections work at once."""
         pairs, self.cut = self.cut, set()
+        held, self.held = self.held, []
+        for call in held:
+            self.at(self.now, call)
+        self.run(self.now)
         for pair in pairs:
             a, b = sorted(pair)
             self.act(a, gm.reconnected(self.group, a, b, self.now))
@@ -359,6 +363,62 @@ class TestQuorum:
         cluster.run(20.0)
         assert cluster.group.mask == [(1 << n) - 1] * n
         assert all(gm.can_send(cluster.group, m) for m in range(n))
+
+
+class TestChaos:
+    """Cuts and heals at any moment, also in the middle of an agreement."""
+
+    @given(
+        n=st.integers(2, 5),
+        plan=st.lists(
+            st.tuples(st.floats(0.05, 7.0), st.sets(st.integers(0, 4), max_size=4), st.booleans()), max_size=8
+        ),
+        one_way=st.sampled_from([0.002, 0.03, 0.1]),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_never_two_primaries_and_together_again_in_the_end(
+        self, n: int, plan: list[tuple[float, set[int], bool]], one_way: float
+    ) -> None:
+        """Views that can send always intersect, so only the newest can order; in the end all are together.
+
+        A member that has not noticed yet that it is cut off still has its old view, in which
+        nothing becomes safe any more.
+        """
+        cluster = Cluster(n, one_way)
+        cluster.run(5.0)
+        when = 5.0
+        for pause, side, heal in plan:
+            when += pause
+            cluster.run(when)
+            masks = [cluster.group.mask[m] for m in range(n) if gm.can_send(cluster.group, m)]
+            assert all(a & b for a in masks for b in masks)
+            if heal:
+                cluster.heal()
+            else:
+                cluster.isolate(sorted(m for m in side if m < n))
+        cluster.heal()
+        cluster.run(when + 60.0)
+        assert cluster.group.mask == [(1 << n) - 1] * n
+        assert all(gm.can_send(cluster.group, m) for m in range(n))
+
+    def test_a_second_crash_during_the_agreement_is_survived(self) -> None:
+        """Five members: another dies between JOIN and INSTALL; the other three go on."""
+        for moment in (5.0, 5.1, 5.3, 5.6, 5.8):
+            cluster = Cluster(5, 0.1)
+            cluster.run(10.0)
+            gm.crash(cluster.group, 4)
+            cluster.run(10.0 + moment)
+            gm.crash(cluster.group, 0)
+            cluster.run(30.0)
+            assert [cluster.group.mask[m] for m in (1, 2, 3)] == [0b01110] * 3
+            assert all(gm.can_send(cluster.group, m) for m in (1, 2, 3))
+
+    def test_a_member_that_was_stopped_looks_again_before_it_suspects(self) -> None:
+        """After a pause of its own the first look is skipped."""
+        group = gm.new_group(3)
+        gm.check(group, 0, 0.5)
+        assert not gm.check(group, 0, 9.0).sends
+        assert gm.check(group, 0, 9.5).sends
 
 
 class TestConnections:
