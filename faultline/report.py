@@ -24,7 +24,7 @@ from faultline.results import HypothesisResult, MetricResult, RunResult
 from faultline.verdict import LEVEL, Verdict, is_headline, metric_name
 from faultline.wording import (
     DASH,
-    WINDOW_WORDS,
+    reading_order,
     show,
     show_interval,
     show_range,
@@ -198,10 +198,8 @@ def view(files: RunFiles) -> View:
             for e in files.events
         ],
         picture=Markup(_picture(record)),
-        health=list(_flat(health)),
-        health_summary=(
-            "No: " + "; ".join(troubles) if troubles else "Yes: every figure below is within its limit."
-        ),
+        health=list(health_pairs(health)),
+        health_summary=_health_summary(files, troubles),
         used=list(_used(files)),
         definitions=[
             (name, _sentence(CATALOGUE[name].meaning), _sentence(CATALOGUE[name].definition))
@@ -229,7 +227,19 @@ def _verdict(files: RunFiles) -> tuple[str, str]:
     return PREDICTED, "Nothing has been broken or measured yet."
 
 
+def _health_summary(files: RunFiles, troubles: Sequence[str]) -> str:
+    if troubles:
+        return f"No: {'; '.join(troubles)}. So nothing that was measured proves anything."
+    return "Yes: every figure is within its limit."
+
+
 def _notices(files: RunFiles) -> Iterator[str]:
+    if files.measurement and files.measurement.get("disturbances"):
+        yield (
+            "The lab was disturbed, so its numbers say as much about the machine as about the service. They "
+            "are shown, but nothing is concluded from them and they do not count in the score. Run it again "
+            "on a quieter machine."
+        )
     if files.measurement and not files.measurement.get("validation", True):
         yield (
             "The lab was the simulator itself: this shows that the experiment runs, not that the prediction "
@@ -264,18 +274,8 @@ def _metrics(files: RunFiles) -> list[MetricResult]:
 
 def headline_metrics(metrics: Sequence[MetricResult]) -> list[MetricResult]:
     """Headline metrics in the catalogue's order, without reactions that neither came nor were expected."""
-    order, spans = list(CATALOGUE), list(WINDOW_WORDS)
-
-    def place(m: MetricResult) -> tuple[int, str, int]:
-        name = metric_name(m.key)
-        return (
-            order.index(name) if name in order else len(order),
-            where(m.key),
-            spans.index(m.key.rpartition("@")[2]),
-        )
-
     shown = [m for m in metrics if m.headline and not (m.never and m.censored)]
-    return sorted(shown, key=place)
+    return sorted(shown, key=lambda m: reading_order(m.key))
 
 
 def _row(m: MetricResult) -> Row:
@@ -383,15 +383,46 @@ def _used(files: RunFiles) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         if record.get("overrides")
         else {},
         "Prediction": predicted,
-        "Lab": record.get("lab", {}),
         "Machine": record.get("machine", {}),
-        "Versions": record.get("versions", {}),
+        "Python packages": record.get("versions", {}),
         "Ledger": record.get("ledger", {}),
+    }
+    lab = record.get("lab", {})
+    groups["Lab"] = {name: value for name, value in lab.items() if not isinstance(value, Mapping)}
+    groups |= {
+        f"Lab: {name.replace('_', ' ')}": value for name, value in lab.items() if isinstance(value, Mapping)
     }
     for name, content in groups.items():
         pairs = list(_flat(content))
         if pairs:
             yield name, pairs
+
+
+SHARES = ("busy", "steal", "load_share", "throttled", "busy_worst")
+SECONDS = ("relay_late", "relay_worst", "prober_late", "prober_worst")
+
+
+def health_pairs(health: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lab's health in words: shares in percent, lateness in time, CPU in cores."""
+    for name, value in health.items():
+        label = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            told = [f"{part} {_health(name, number)}" for part, number in value.items()]
+            if told:
+                yield (
+                    {"cpu": "cores used", "throttled": "held back by its quota"}.get(name, label),
+                    ", ".join(told),
+                )
+        elif value is not None:
+            yield {"seconds": "seconds watched"}.get(name, label), _health(name, value)
+
+
+def _health(name: str, value: Any) -> str:
+    if name in SHARES:
+        return f"{value:.1%}"
+    if name in SECONDS:
+        return show(float(value), "s")
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -158,7 +158,7 @@ def judge_run(
     why = "; ".join(disturbances)
 
     def final(judgement: Judgement) -> Judgement:
-        return disturbed(judgement, why) if disturbances else judgement
+        return disturbed(judgement) if disturbances else judgement
 
     metrics = []
     for key in intervals:

@@ -242,6 +242,9 @@ def judge_prediction(verdicts: Sequence[Verdict]) -> Judgement:
     return Judgement(Verdict.HELD, told)
 
 
-def disturbed(judgement: Judgement, reason: str) -> Judgement:
-    """What a judgement becomes when the lab was disturbed (rule 4)."""
-    return replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=f"the lab was disturbed: {reason}")
+def disturbed(judgement: Judgement) -> Judgement:
+    """What a judgement becomes when the lab was disturbed (rule 4).
+
+    The reason stays what it was: where the value fell is worth knowing even when it proves nothing.
+    """
+    return replace(judgement, verdict=Verdict.INCONCLUSIVE)

@@ -132,6 +132,18 @@ def window(key: str) -> str:
     return WINDOW_WORDS.get(name, name)
 
 
+def reading_order(key: str) -> tuple[int, str, int, str]:
+    """Sort key: the catalogue's order of metrics, then scope, then before, during, after."""
+    order, spans = list(CATALOGUE), list(WINDOW_WORDS)
+    name, span = metric_name(key), key.rpartition("@")[2]
+    return (
+        order.index(name) if name in order else len(order),
+        where(key),
+        spans.index(span) if span in spans else len(spans),
+        key,
+    )
+
+
 def bullet(text: str) -> str:
     """A line of a list."""
     return f"  {text}"

@@ -138,11 +138,21 @@ def _show_prediction(document: dict[str, Any], everything: bool) -> None:
     from faultline.console import out, print_table
     from faultline.predicting import intervals_of
     from faultline.verdict import is_headline
-    from faultline.wording import DASH, likelihood, show, show_range, title, unit_of, where, window
+    from faultline.wording import (
+        DASH,
+        likelihood,
+        reading_order,
+        show,
+        show_range,
+        title,
+        unit_of,
+        where,
+        window,
+    )
 
     faulted = bool(document["timeline"])
     rows = []
-    for key, found in intervals_of(document).items():
+    for key, found in sorted(intervals_of(document).items(), key=lambda item: reading_order(item[0])):
         if everything or is_headline(key, faulted):
             unit = unit_of(key)
             label = ", ".join(filter(None, [title(key), where(key)]))
@@ -155,9 +165,10 @@ def _show_prediction(document: dict[str, Any], everything: bool) -> None:
     console = out()
     for claim in document["hypotheses"]:
         console.print(f"{claim['claim']}: {likelihood(claim)}", soft_wrap=True, markup=False)
+    source = document["calibration"]["source"].partition(":")[0]
     console.print(
         f"seed {document['seed']}, {document['replications']} replications, "
-        f"program {document['program_hash'][:12]}, calibration {document['calibration']['source']}",
+        f"program {document['program_hash'][:12]}, calibration: {source}",
         soft_wrap=True,
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,7 +188,6 @@ class TestPrediction:
             assert chance_of_so_few(inside, scored) < 0.05 < chance_of_so_few(inside + 1, scored)
 
     def test_a_disturbed_lab_says_nothing(self) -> None:
-        """Whatever the numbers were, the judgement becomes inconclusive and says why."""
-        judged = disturbed(Judgement(Verdict.HELD, "inside"), "relay up to 14 ms late")
-        assert judged == Judgement(Verdict.INCONCLUSIVE, "the lab was disturbed: relay up to 14 ms late")
-        assert not math.isnan(judged.verdict.exit_code)
+        """Whatever the numbers were, the judgement becomes inconclusive; where the value fell is kept."""
+        for verdict in Verdict:
+            assert disturbed(Judgement(verdict, "above")) == Judgement(Verdict.INCONCLUSIVE, "above")
