@@ -52,8 +52,8 @@ class UndoLog:
             raw = self.path.read_bytes()
         except FileNotFoundError:
             return
-        lines = raw.split(b"\n")
-        for number, line in enumerate(lines, start=1):
+        whole, _, _ = raw.rpartition(b"\n")  # what follows the last newline was cut off before the fsync
+        for number, line in enumerate(whole.split(b"\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -61,8 +61,6 @@ class UndoLog:
                 if not isinstance(entry, dict):
                     raise ValueError("not an object")
             except ValueError as error:
-                if number == len(lines):  # no newline: the writer was cut off before the fsync
-                    return
                 raise LabError(
                     f"{self.path}, line {number}: cannot read the undo log ({error}); "
                     "`faultline heal` removes the whole lab without it"
@@ -71,19 +69,19 @@ class UndoLog:
 
     def _append(self, entry: dict[str, Any]) -> None:
         fresh = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            self._drop_torn_line(descriptor)
-            line = (json.dumps(entry, sort_keys=True) + "\n").encode()
-            if os.write(descriptor, line) != len(line):
-                raise LabError(
-                    f"{self.path}: the undo log could not be written completely; no fault was applied"
-                )
-            os.fsync(descriptor)
+            descriptor = os.open(self.path, flags, 0o600)
+            try:
+                self._drop_torn_line(descriptor)
+                line = (json.dumps(entry, sort_keys=True) + "\n").encode()
+                if os.write(descriptor, line) != len(line):
+                    raise LabError(f"{self.path}: the undo log could not be written completely")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise LabError(f"{self.path}: cannot write the undo log ({error.strerror})") from error
-        finally:
-            os.close(descriptor)
         if fresh:
             directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:

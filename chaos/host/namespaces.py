@@ -22,6 +22,8 @@ CLONE_NEWNET = 0x40000000
 # its links, and packets of a VPN without a full mesh come in where they would not go out.
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "0",
     "net/ipv6/conf/all/disable_ipv6": "1",

@@ -7,6 +7,7 @@ started it, it is never mistaken. Nothing is ever ended by name.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import time
@@ -101,7 +102,11 @@ def start(
         raise MissingCapability(f"{argv[0]} is not installed: run `faultline doctor` for the command")
     line: list[str] = [command, *argv[1:]]
     if user is not None:
-        line = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--", *line]
+        try:
+            group_id = pwd.getpwnam(user).pw_gid
+        except KeyError as error:
+            raise MissingCapability(f"there is no user {user}: install the package of {argv[0]}") from error
+        line = ["setpriv", f"--reuid={user}", f"--regid={group_id}", "--init-groups", "--", *line]
     if nice is not None:
         line = ["nice", "-n", str(nice), *line]
     if namespace is not None:

@@ -163,7 +163,7 @@ class Wan:
         """Stop relay and WireGuard and delete the namespaces; harmless on a half-built network."""
         self._cgroups.remove(GROUP)
         self.relay = None
-        self.tunnels.processes.clear()
+        self.tunnels.forget()
         for station in self.plan.stations:
             namespaces.delete(station.namespace)
         self.socket.unlink(missing_ok=True)
@@ -186,7 +186,9 @@ class Wan:
         loss: float | None = None,
         rate: float | None = None,
     ) -> None:
-        """Change one direction for good (one-way delay in seconds, rate in bits per second).
+        """Fix values of one direction (one-way delay in seconds, rate in bits per second).
+
+        They stay, degradations of the link or not, until `set_link` is called without values.
 
         Raises:
             LabError: there is no such direction, or the relay does not answer.

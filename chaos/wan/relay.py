@@ -99,9 +99,13 @@ class Network:
         return found
 
     def set(self, source: str, target: str, path: str, **values: float) -> None:
-        """Change one direction for good."""
+        """Fix values of one direction, whatever its links do; without values it follows them again."""
+        replace(Quality(), **values)  # raises on a value that channels do not have
         for shaper in self._named(source, target, path):
-            self._own.setdefault(shaper.name, {}).update(values)
+            if values:
+                self._own.setdefault(shaper.name, {}).update(values)
+            else:
+                self._own.pop(shaper.name, None)
         self._refresh()
 
     def cut(self, name: str, pairs: list[list[str]], path: str) -> None:

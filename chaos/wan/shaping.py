@@ -40,7 +40,10 @@ def in_series(parts: Iterable[Quality]) -> Quality:
     """
     delay = jitter = rate = 0.0
     passed = 1.0
-    for part in parts:
+    links = list(parts)
+    if len(links) == 1:  # exactly its own values: 1 - (1 - loss) is not
+        return links[0]
+    for part in links:
         delay += part.delay
         jitter += part.jitter
         passed *= 1.0 - part.loss

@@ -125,6 +125,12 @@ class Tunnels:
             )
         self._shake_hands(deadline)
 
+    def forget(self) -> None:
+        """Remove the control sockets of processes that were killed."""
+        for site in self.peers:
+            (SOCKETS / f"{self._layout.interface(site)}.sock").unlink(missing_ok=True)
+        self.processes.clear()
+
     def _create(self, site: str) -> None:
         name, namespace = self._layout.interface(site), self._layout.namespace(site)
         if self.implementation in {"none", "kernel"}:
@@ -134,8 +140,7 @@ class Tunnels:
                 return
             if self.implementation == "kernel":
                 raise LabError(f"cannot create the WireGuard interface {name} in {namespace}")
-        with suppress(FileNotFoundError):  # of a lab that was killed
-            (SOCKETS / f"{name}.sock").unlink()
+        (SOCKETS / f"{name}.sock").unlink(missing_ok=True)  # of a lab that was killed
         try:
             self.processes[site] = processes.start(
                 ["wireguard-go", "--foreground", name],
