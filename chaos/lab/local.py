@@ -8,37 +8,31 @@ and removes all of it, and every `up` heals first.
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from chaos import heal
-from chaos.errors import InjectionError, LabError
+from chaos.errors import LabError
 from chaos.faults import registry
-from chaos.faults.context import Component
 from chaos.host import capabilities, processes
 from chaos.host.cgroups import Cgroups
-from chaos.host.processes import Process
-from chaos.iam.tokens import load_or_create_key
 from chaos.lab import generators, provenance
 from chaos.lab.base import ComponentStatus, Endpoint, Injected, LabFacts
-from chaos.lab.layout import Layout, cache_directory, lab_directory
-from chaos.lab.state import LabState, Load, Running
+from chaos.lab.bringup import Bringup, Progress
+from chaos.lab.layout import Layout, lab_directory
+from chaos.lab.state import LabState, Load, Running, StateFile
+from chaos.lab.targets import Targets, live
 from chaos.lock import LabLock
 from chaos.measure import consistency, health, recorder
 from chaos.measure.collectors import PERIOD, Seen
-from chaos.services import deployment, iam, template
+from chaos.services import deployment
 from chaos.services.daemon import Daemon
-from chaos.services.deployment import Deployment
 from chaos.undo import FILE_NAME as UNDO_FILE
 from chaos.undo import UndoLog
 from chaos.wan.links import Wan
@@ -46,15 +40,7 @@ from experiments.faults import Fault, Partition
 from experiments.observation import REQUEST_COLUMNS, Event, Observation
 from experiments.targets import grudge
 from experiments.workload import Workload
-from topologies.model import Galera, IndigoIam, Topology
-
-Progress = Callable[[str], None]
-
-PATIENCE = 60.0
-"""Seconds for the whole lab to come up before it is given up."""
-
-_LOOK = 0.05
-_STAYS_UP = 0.3
+from topologies.model import Topology
 
 
 class LabClock:
@@ -67,6 +53,11 @@ class LabClock:
         """Zero is UNIX time ``t0``."""
         self._zero = time.monotonic() + (t0 - time.time())
 
+    def attach(self, t0: float) -> None:
+        """Zero is ``t0``, unless this clock has already been started."""
+        if self._zero is None:
+            self.start(t0)
+
     def now(self) -> float:
         """Seconds since the load started; zero before any load."""
         return 0.0 if self._zero is None else time.monotonic() - self._zero
@@ -78,7 +69,7 @@ class LabClock:
 
 
 class LocalLab:
-    """A lab of namespaces and daemons: a `chaos.lab.base.Lab` and a `chaos.faults.context.FaultContext`.
+    """A lab of namespaces and daemons: a `chaos.lab.base.Lab`.
 
     A new object attaches itself to the lab that is up in its directory, whoever brought it up.
 
@@ -94,13 +85,11 @@ class LocalLab:
         self.directory = directory or lab_directory()
         self.clock = LabClock()
         self.progress: Progress = progress or (lambda text: None)
-        self.reasons: tuple[str, ...] = ()
         self._seed = seed
+        self._file = StateFile(self.directory)
         self._lock = LabLock(self.directory)
         self._holds = False
-        self._guard = threading.RLock()
-        self._state: LabState | None = None
-        self._wan: Wan | None = None
+        self._wan_up: Wan | None = None
         self._cgroups_found: Cgroups | None = None
         self._audit: consistency.Found | None = None
 
@@ -124,126 +113,15 @@ class LocalLab:
             for line in heal.heal(self.directory):
                 self.progress(f"healed: {line}")
             heal.prepare_directory(self.directory)
-            self._state = LabState(self.directory, topology)
-            self._state.write()
-            self._start(topology, layout, planned)
-            self._state = replace(self._state, complete=True, facts=self._collect_facts())
-            self._state.write()
+            self._file.begin(topology)
+            Bringup(self._file, self._cgroups, self._wan, self.progress).run(topology, planned)
+            found = provenance.collect(self._file.require(), self._cgroups, self._wan.facts())
+            self._file.update(lambda state: replace(state, complete=True, facts=found))
         except BaseException:
             with suppress(LabError):
                 self.down(keep_logs=True)
             raise
         self.progress(f"lab is up after {time.monotonic() - began:.1f} s")
-
-    def _start(self, topology: Topology, layout: Layout, planned: Deployment) -> None:
-        deadline = time.monotonic() + PATIENCE
-        identity = next(iter(topology.services_of(IndigoIam).values()), None)
-        with ThreadPoolExecutor(8) as pool:
-            ready = pool.submit(
-                template.ensure, [iam.seed_script(identity)] if identity else [], cache_directory()
-            )
-            load_or_create_key(self._signing_key())
-            self._wan = Wan(topology, self.directory, self._cgroups, self._seed)
-            self._wan.up()
-            self.progress(f"network is up: {len(layout.sites)} sites, WireGuard {self._wireguard()}")
-            for site in layout.sites:
-                self._cgroups.create(site, cores=topology.sites[site].cpu)
-            data = ready.result()
-            members = [one for one in planned.databases if self._in_galera(topology, one)]
-            list(
-                pool.map(
-                    lambda one: data.install(
-                        one, len(members), members.index(one) + 1 if one in members else 0
-                    ),
-                    planned.databases,
-                )
-            )
-            self._start_all(pool, [*planned.databases, *planned.caches, *planned.sentinels, *planned.proxies])
-            self._start_recorder()
-            self._settle(pool, topology, planned.databases, deadline, "database")
-            self._start_all(pool, planned.services)
-            self._settle(pool, topology, [*planned.caches, *planned.sentinels], deadline, "sessions")
-            self._settle(pool, topology, [*planned.services, *planned.proxies], deadline, "identity service")
-            self._start_all(pool, planned.front_ends)
-            self._settle(pool, topology, planned.front_ends, deadline, "front ends")
-            self._start_all(pool, planned.balancers)
-            self._settle(pool, topology, planned.balancers, deadline, "DNS balancer")
-
-    @staticmethod
-    def _in_galera(topology: Topology, daemon: Daemon) -> bool:
-        return isinstance(topology.services[daemon.service], Galera)
-
-    def _signing_key(self) -> Path:
-        """Kept between labs, and copied: making an RSA key takes up to a second."""
-        kept = cache_directory() / iam.KEY_FILE
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        load_or_create_key(kept)
-        own = self.directory / iam.KEY_FILE
-        shutil.copyfile(kept, own)
-        own.chmod(0o600)
-        return own
-
-    def _start_all(self, pool: ThreadPoolExecutor, daemons: Iterable[Daemon]) -> None:
-        def launch(daemon: Daemon) -> Running:
-            daemon.prepare()
-            return Running.of(daemon, self._launch(daemon))
-
-        started = tuple(pool.map(launch, daemons))
-        self._update(lambda state: replace(state, daemons=(*state.daemons, *started)))
-
-    def _launch(self, daemon: Daemon) -> Process:
-        self._cgroups.create(daemon.group)
-        return processes.start(
-            daemon.argv,
-            group=daemon.group,
-            cgroups=self._cgroups,
-            log=daemon.log,
-            namespace=daemon.namespace,
-            user=daemon.user,
-            env=daemon.env,
-            cwd=daemon.home,
-        )
-
-    def _start_recorder(self) -> None:
-        self._cgroups.create("recorder", weight=generators.WEIGHT)
-        process = processes.start(
-            [sys.executable, "-m", "chaos.measure.recorder", "--directory", str(self.directory)],
-            group="recorder",
-            cgroups=self._cgroups,
-            log=self.directory / "recorder.log",
-        )
-        self._update(lambda state: replace(state, recorder=process))
-
-    def _settle(
-        self,
-        pool: ThreadPoolExecutor,
-        topology: Topology,
-        daemons: Sequence[Daemon],
-        deadline: float,
-        what: str,
-    ) -> None:
-        """Wait until all of ``daemons`` are in their fault-free state."""
-        if not daemons:
-            return
-        began = time.monotonic()
-        waiting = list(daemons)
-        while waiting:
-            for daemon in waiting:
-                if not processes.is_alive(self._running(daemon.component).process or Process(0, 0)):
-                    raise LabError(f"{daemon.component} ended at its start: {_last_words(daemon.log)}")
-            settled = list(pool.map(lambda one: deployment.is_settled(topology, one), waiting))
-            waiting = [one for one, done in zip(waiting, settled, strict=True) if not done]
-            if not waiting:
-                break
-            if time.monotonic() > deadline:
-                one = waiting[0]
-                condition = deployment.condition(topology, one)
-                raise LabError(
-                    f"{one.component} does not come up within {PATIENCE:.0f} s ({condition.detail}): "
-                    f"see {one.log}"
-                )
-            time.sleep(_LOOK)
-        self.progress(f"{what} settled after {time.monotonic() - began:.1f} s")
 
     def down(self, *, keep_logs: bool = False) -> None:
         """Stop and remove everything of the lab; safe to call twice and on a half-built lab.
@@ -251,10 +129,10 @@ class LocalLab:
         Args:
             keep_logs: leave log files in the lab's directory.
         """
-        with self._guard:
+        with self._file.guard:
             heal.heal(self.directory, keep_logs=keep_logs)
-            self._state = None
-            self._wan = None
+            self._file.forget()
+            self._wan_up = None
             if self._holds:
                 self._lock.release()
                 self._holds = False
@@ -265,7 +143,7 @@ class LocalLab:
         Raises:
             LabError: no lab is up, or another process brought it up.
         """
-        state = self._require()
+        state = self._required()
         if not self._holds or state.recorder is None:
             raise LabError("only the process that brought the lab up can leave it standing")
         self._lock.hand_over(state.recorder)
@@ -275,14 +153,14 @@ class LocalLab:
 
     def status(self) -> list[ComponentStatus]:
         """True state of every component, asked of each daemon; empty when no lab is up."""
-        state = self._state_or_none()
+        state = self._attached()
         if state is None:
             return []
         with ThreadPoolExecutor(max(1, len(state.daemons))) as pool:
             return list(pool.map(lambda one: self._status(state.topology, one), state.daemons))
 
     def _status(self, topology: Topology, running: Running) -> ComponentStatus:
-        alive = self._processes(running)
+        alive = live(running, self._cgroups)
         if not alive:
             return ComponentStatus(running.component, "down", "no process")
         if any(processes.is_stopped(process) for process in alive):
@@ -292,18 +170,11 @@ class LocalLab:
 
     def endpoints(self) -> list[Endpoint]:
         """Addresses of every daemon, reachable from inside the lab's namespaces."""
-        return [Endpoint(one.component, one.address, one.port) for one in self._require().daemons]
+        return [Endpoint(one.component, one.address, one.port) for one in self._required().daemons]
 
     def facts(self) -> LabFacts:
         """What the lab is made of: versions, WireGuard and relay, quotas, hashes of all configurations."""
-        return LabFacts("local", dict(self._require().facts))
-
-    def _collect_facts(self) -> dict[str, Any]:
-        state = self._require()
-        return provenance.collect(state, self._cgroups, self._wan.facts() if self._wan else {})
-
-    def _wireguard(self) -> str:
-        return str(self._wan.tunnels.implementation) if self._wan else "none"
+        return LabFacts("local", dict(self._required().facts))
 
     # ---------------------------------------------------------------- load
 
@@ -313,7 +184,7 @@ class LocalLab:
         Raises:
             LabError: a load runs already, or the generators do not get ready.
         """
-        state = self._require()
+        state = self._required()
         if state.load is not None and any(processes.is_alive(one) for one in state.load.processes):
             raise LabError("a load runs already: stop it first")
         directory = self.directory / "load"
@@ -329,7 +200,7 @@ class LocalLab:
             processes=tuple(started),
         )
         self._audit = None
-        self._update(lambda state: replace(state, load=load, windows=()))
+        self._file.update(lambda state: replace(state, load=load, windows=()))
         self.clock.start(t0)
         try:
             generators.await_ready(found, started, t0)
@@ -340,7 +211,7 @@ class LocalLab:
 
     def stop_load(self) -> None:
         """Stop users and probes that are still running."""
-        state = self._state_or_none()
+        state = self._attached()
         if state is not None and state.load is not None:
             processes.stop_all(state.load.processes, grace=self._workload(state).timeout + 2.0)
 
@@ -351,7 +222,7 @@ class LocalLab:
 
     def samples(self, since: float) -> pd.DataFrame:
         """Requests that ended at or after ``since``, while the load runs."""
-        state = self._require()
+        state = self._required()
         frame = generators.read_samples(state.load.samples if state.load else ())
         ended = frame["start"] + frame["latency"] >= since
         return frame.loc[ended, list(REQUEST_COLUMNS)].reset_index(drop=True)
@@ -364,14 +235,14 @@ class LocalLab:
         Raises:
             InjectionError: it names a missing target or could not be applied.
         """
-        with self._guard:
-            topology = self._require().topology
-            record = registry.inject(self, self._undo_log(), fault)
+        with self._file.guard:
+            topology = self._required().topology
+            record = registry.inject(self._targets(), self._undo_log(), fault)
             now = time.time()
             self._note(Seen(now, "experiment", "fault.inject", _spell(fault)))
             self._note_links(_links_cut(fault, topology), now, "link.cut")
             name = str(record.id)
-            self._update(lambda state: replace(state, windows=(*state.windows, (name, now, None))))
+            self._file.update(lambda state: replace(state, windows=(*state.windows, (name, now, None))))
             return Injected(name, fault, self.clock.now())
 
     def undo(self, injected: Injected) -> None:
@@ -380,17 +251,17 @@ class LocalLab:
         Raises:
             InjectionError: it cannot be taken back; its record stays in the undo log.
         """
-        with self._guard:
-            topology = self._require().topology
+        with self._file.guard:
+            topology = self._required().topology
             log = self._undo_log()
             record = next((one for one in log.pending() if str(one.id) == injected.id), None)
             if record is None:
                 return
             now = time.time()
-            registry.undo(self, log, record)
+            registry.undo(self._targets(), log, record)
             self._note(Seen(now, "experiment", "fault.undo", _spell(injected.fault)))
             self._note_links(_links_cut(injected.fault, topology), now, "link.healed")
-            self._update(
+            self._file.update(
                 lambda state: replace(
                     state,
                     windows=tuple(
@@ -412,61 +283,14 @@ class LocalLab:
         for link in links:
             self._note(Seen(now, link, kind))
 
-    @property
-    def wan(self) -> Wan:
-        """The network between the sites.
-
-        Raises:
-            LabError: no lab is up.
-        """
-        if self._wan is None:
-            state = self._require()
-            self._wan = Wan(state.topology, self.directory, self._cgroups, self._seed)
-        return self._wan
-
-    def components(self) -> Sequence[Component]:
-        """Every component that a fault may name: all but sentinels and the DNS balancer."""
-        return [
-            Component(one.service, one.site, one.index)
-            for one in self._require().daemons
-            if one.role not in ("sentinel", "gdnsd")
-        ]
-
-    def processes(self, component: Component) -> Sequence[Process]:
-        """The live processes of the component, children included."""
-        return self._processes(self._named(component))
-
-    def restart(self, component: Component) -> None:
-        """Start the component again as an operator would, crash recovery included.
-
-        Returns as soon as it is clear that the process stays: what it takes to serve again is measured,
-        not waited for.
-
-        Raises:
-            LabError: it ends again at once.
-        """
-        running = self._named(component)
-        process = self._launch(running.daemon())
-        self._update(lambda state: state.with_process(running.component, process))
-        if processes.wait(process, _STAYS_UP):
-            raise LabError(f"{running.component} ended at its start: {_last_words(running.log)}")
-
-    def _named(self, component: Component) -> Running:
-        for one in self._require().daemons:
-            place = (one.service, one.site, one.index)
-            if place == (component.service, component.site, component.index) and one.role != "sentinel":
-                return one
-        raise InjectionError(f"there is no {component} in this lab")
-
-    def _processes(self, running: Running) -> list[Process]:
-        found = [Process.of(pid) for pid in self._cgroups.pids(running.group)]
-        return [one for one in found if one is not None and processes.is_alive(one)]
+    def _targets(self) -> Targets:
+        return Targets(self._file, self._cgroups, self._wan)
 
     # ---------------------------------------------------------------- what was seen
 
     def events(self) -> list[Event]:
         """Component events seen so far, ordered by time; negative times lie before the load."""
-        state = self._state_or_none()
+        state = self._attached()
         if state is None:
             return []
         zero = state.load.t0 if state.load else time.time()
@@ -481,7 +305,7 @@ class LocalLab:
         Raises:
             LabError: no load has run.
         """
-        state = self._require()
+        state = self._required()
         if state.load is None:
             raise LabError("nothing to observe: no load has run in this lab")
         workload = self._workload(state)
@@ -522,7 +346,7 @@ class LocalLab:
         )
 
     def _databases(self) -> list[Daemon]:
-        return [one.daemon() for one in self._require().daemons if one.role == "mariadb"]
+        return [one.daemon() for one in self._required().daemons if one.role == "mariadb"]
 
     # ---------------------------------------------------------------- state
 
@@ -532,39 +356,22 @@ class LocalLab:
             self._cgroups_found = Cgroups()
         return self._cgroups_found
 
-    def _running(self, component: str) -> Running:
-        return next(one for one in self._require().daemons if one.component == component)
+    @property
+    def _wan(self) -> Wan:
+        if self._wan_up is None:
+            topology = self._file.require().topology
+            self._wan_up = Wan(topology, self.directory, self._cgroups, self._seed)
+        return self._wan_up
 
-    def _update(self, change: Callable[[LabState], LabState]) -> None:
-        with self._guard:
-            self._state = change(self._require())
-            self._state.write()
-
-    def _state_or_none(self) -> LabState | None:
-        if self._state is None:
-            try:
-                self._state = LabState.read(self.directory)
-            except LabError:
-                return None
-            if self._state.load is not None:
-                self.clock.start(self._state.load.t0)
-        return self._state
-
-    def _require(self) -> LabState:
-        state = self._state_or_none()
-        if state is None:
-            return LabState.read(self.directory)  # raises, saying why
+    def _attached(self) -> LabState | None:
+        """The lab's state; the clock of a load that another process started is taken over."""
+        state = self._file.get()
+        if state is not None and state.load is not None:
+            self.clock.attach(state.load.t0)
         return state
 
-
-def _last_words(log: Path) -> str:
-    """The last lines of a daemon's log that say something."""
-    try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return f"see {log}"
-    telling = [line for line in lines[-40:] if "ERROR" in line or "rror" in line or "ALERT" in line]
-    return f"{(telling or lines or ['no message'])[-1][:300]} (log: {log})"
+    def _required(self) -> LabState:
+        return self._attached() or self._file.require()
 
 
 def _links_cut(fault: Fault, topology: Topology) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,51 @@ class LabState:
             raise LabError(f"no lab is up in {directory}: run `faultline lab up TOPOLOGY`") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LabError(f"cannot read {path} ({error}): run `faultline heal`") from error
+
+
+class StateFile:
+    """The state of one lab directory, shared by everything in this process that reads or changes it.
+
+    Attributes:
+        directory: of the lab.
+        guard: held while the state changes; take it to do several things as one.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.guard = threading.RLock()
+        self._state: LabState | None = None
+
+    def get(self) -> LabState | None:
+        """The state; None when no lab is up."""
+        if self._state is None:
+            try:
+                self._state = LabState.read(self.directory)
+            except LabError:
+                return None
+        return self._state
+
+    def require(self) -> LabState:
+        """The state.
+
+        Raises:
+            LabError: no lab is up, or its state cannot be read.
+        """
+        state = self.get()
+        return LabState.read(self.directory) if state is None else state
+
+    def begin(self, topology: Topology) -> None:
+        """The state of a lab of which nothing has been started yet."""
+        self._state = LabState(self.directory, topology)
+        self._state.write()
+
+    def update(self, change: Callable[[LabState], LabState]) -> LabState:
+        """Change the state and put it on disk."""
+        with self.guard:
+            self._state = change(self.require())
+            self._state.write()
+            return self._state
+
+    def forget(self) -> None:
+        """The lab is gone."""
+        self._state = None

@@ -127,11 +127,11 @@ _GDNSD = re.compile(
 
 
 class GdnsdReader:
-    """Front ends that leave and enter the DNS balancer's answers."""
+    """Front ends that leave and enter the DNS balancer's answers, as `<service>@<site of the front end>`."""
 
-    def __init__(self, component: str, sites: Mapping[str, str]) -> None:
+    def __init__(self, service: str, sites: Mapping[str, str]) -> None:
         """Name addresses by ``sites`` (public address -> site)."""
-        self._component = component
+        self._service = service
         self._sites = sites
 
     def feed(self, line: str, now: float) -> Iterator[Seen]:
@@ -140,7 +140,7 @@ class GdnsdReader:
         if match is None or match["old"] == match["new"]:
             return
         site = self._sites.get(match["address"], match["address"])
-        yield Seen(now, self._component, f"dns.{match['new'].lower()}", site)
+        yield Seen(now, f"{self._service}@{site}", f"dns.{match['new'].lower()}", match["address"])
 
 
 class Follower:

@@ -5,9 +5,8 @@ After the run, with all faults undone, each server is asked directly, past every
 * an acknowledged token must be on every server (`access_token.token_value_hash`). A token of the
   password grant may have been deleted by a refresh that clears access tokens (facts/iam.md
   section 2 b), so that grant is looked up by the `request_id` its holder keeps instead;
-* a write whose client got an error or no answer is in doubt; if its `request_id` is found, it was
-  committed all the same. A refresh writes no holder, so the fate of an unanswered refresh stays
-  unknown, and the audit says how many there are.
+* a write whose client got an error or no answer is in doubt; if its `request_id` is found, in a
+  holder or in the claims of a token (`issued_request`), it was committed all the same.
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ class Found:
     Attributes:
         audit: in the shape that simulation and lab share.
         duplicated: request ids with more than one holder: a request that was carried out twice.
-        undecided: unanswered refreshes, which leave no trace to look for.
         unasked: servers that did not answer, so that nothing can be said about them.
         missing: server -> how many acknowledged writes it lacks.
         examples: a few of the lost or divergent writes, for people.
@@ -54,7 +52,6 @@ class Found:
 
     audit: Audit
     duplicated: int = 0
-    undecided: int = 0
     unasked: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
@@ -72,13 +69,11 @@ class Writes:
         tokens: digests of acknowledged tokens.
         requests: request ids of acknowledged password grants.
         open: request ids of writes in doubt.
-        undecided: refreshes in doubt.
     """
 
     tokens: tuple[str, ...]
     requests: tuple[str, ...]
     open: tuple[str, ...]
-    undecided: int
 
 
 def writes_of(samples: pd.DataFrame) -> Writes:
@@ -87,12 +82,10 @@ def writes_of(samples: pd.DataFrame) -> Writes:
     acknowledged = rows[rows["outcome"] == "ok"]
     by_request = acknowledged["request"] == "password"
     in_doubt = rows[rows["outcome"].isin(OPEN_OUTCOMES)]
-    traceable = in_doubt["request"] != "refresh"
     return Writes(
         tokens=_present(acknowledged.loc[~by_request, "token"]),
         requests=_present(acknowledged.loc[by_request, "request_id"]),
-        open=_present(in_doubt.loc[traceable, "request_id"]),
-        undecided=int((~traceable).sum()),
+        open=_present(in_doubt["request_id"]),
     )
 
 
@@ -107,10 +100,16 @@ class Holdings:
     Attributes:
         tokens: of those asked for.
         requests: request id -> how many holders carry it, of those asked for.
+        issued: request ids that the tokens there name, of those asked for.
     """
 
     tokens: frozenset[str]
     requests: Mapping[str, int]
+    issued: frozenset[str] = frozenset()
+
+    def has(self, request_id: str) -> bool:
+        """Whether the request left anything here."""
+        return request_id in self.requests or request_id in self.issued
 
 
 def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[str] = ()) -> Found:
@@ -127,7 +126,7 @@ def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[st
             absent = [
                 name
                 for name, held in holdings.items()
-                if key not in (held.tokens if kind == "token" else held.requests)
+                if not (key in held.tokens if kind == "token" else held.has(key))
             ]
             if not absent:
                 continue
@@ -137,26 +136,24 @@ def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[st
             divergent += not everywhere
             if len(examples) < 5:
                 examples.append(f"{kind} {key[:16]} missing at {', '.join(absent)}")
-    committed = sum(any(key in held.requests for held in holdings.values()) for key in writes.open)
+    committed = sum(any(held.has(key) for held in holdings.values()) for key in writes.open)
     asked = (*writes.requests, *writes.open)
     duplicated = sum(
         max((held.requests.get(key, 0) for held in holdings.values()), default=0) > 1 for key in asked
     )
     acknowledged = len(writes.tokens) + len(writes.requests)
     said = f"{acknowledged} acknowledged and {len(writes.open)} open writes on {len(holdings)} servers"
-    if writes.undecided:
-        said += f"; {writes.undecided} unanswered refreshes leave no trace"
     if unasked:
         said += f"; not asked: {', '.join(unasked)}"
     audit = Audit(
         acknowledged=acknowledged,
         lost=lost,
         divergent=divergent,
-        in_doubt=len(writes.open) + writes.undecided,
+        in_doubt=len(writes.open),
         in_doubt_committed=committed,
         lookups=said,
     )
-    return Found(audit, duplicated, writes.undecided, tuple(unasked), dict(missing), tuple(examples))
+    return Found(audit, duplicated, tuple(unasked), dict(missing), tuple(examples))
 
 
 def audit(topology: Topology, servers: Sequence[Daemon], samples: pd.DataFrame) -> Found:
@@ -193,15 +190,18 @@ def look_up(server: Daemon, writes: Writes) -> Holdings:
                 tokens.update(str(value) for (value,) in cursor.fetchall())
             wanted = {*writes.requests, *writes.open}
             requests: Counter[str] = Counter()
+            issued: set[str] = set()
             if wanted:
-                # One pass over the table: the column has no index (INDIGO's schema has none either).
+                # One pass over each table: neither has an index for it (INDIGO's schema has none either).
                 cursor.execute(
                     "SELECT val FROM authentication_holder_request_parameter WHERE param = 'request_id'"
                 )
                 requests.update(str(value) for (value,) in cursor.fetchall() if str(value) in wanted)
+                cursor.execute("SELECT request_id FROM issued_request")
+                issued.update(str(value) for (value,) in cursor.fetchall() if str(value) in wanted)
     finally:
         connection.close()
-    return Holdings(frozenset(tokens), dict(requests))
+    return Holdings(frozenset(tokens), dict(requests), frozenset(issued))
 
 
 def _batches(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:

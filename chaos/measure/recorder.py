@@ -46,12 +46,11 @@ def reader_for(running: Running, sites: dict[str, str]) -> Reader | None:
         case "mariadb":
             return GaleraReader(running.component)
         case "sentinel":
-            # The sentinel speaks for the service at its site: `cache@ral`, not `cache-sentinel@ral`.
-            return SentinelReader(f"{running.service}@{running.site}")
+            return SentinelReader(running.component)
         case "haproxy":
             return HaproxyReader(running.component)
         case "gdnsd":
-            return GdnsdReader(running.component, sites)
+            return GdnsdReader(running.service, sites)
     return None
 
 
