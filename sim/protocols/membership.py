@@ -68,7 +68,8 @@ from sim.protocols.membership_state import (
     Timers,
     new_group,
 )
-from sim.protocols.tables import Ints, members_of
+from sim.protocols.primary_component import deliver, has_quorum, lose_primary, nothing, pack, representative
+from sim.protocols.tables import members_of
 
 __all__ = [
     "CLOSED",
@@ -150,7 +151,7 @@ def check(group: Group, member: int, now: float) -> Step:
 
     A member that was itself stopped for three periods skips one look: it first hears what has come in.
     """
-    step = _nothing()
+    step = nothing()
     n, timers = group.n, group.timers
     late = now - group.last_check[member] > 3 * timers.inactive_check_period
     group.last_check[member] = now
@@ -180,7 +181,7 @@ def check(group: Group, member: int, now: float) -> Step:
 
 def retransmit(group: Group, member: int, now: float) -> Step:
     """The join retransmission timer of ``member`` (every `evs.join_retrans_period`)."""
-    step = _nothing()
+    step = nothing()
     state = group.evs[member]
     if state == GATHER and group.install_id[member] < 0:
         step.sends.append(_join(group, member))
@@ -188,14 +189,14 @@ def retransmit(group: Group, member: int, now: float) -> Step:
         step.sends.append(_gap(group, member, COMMIT_GAP))
         if state == INSTALL:
             step.sends.append(_gap(group, member, INSTALLED_GAP))
-        elif _representative(group.install_mask[member]) == member:
+        elif representative(group.install_mask[member]) == member:
             step.sends.append(_gap(group, member, INSTALL_VIEW))
     return step
 
 
 def receive(group: Group, member: int, message: Message, now: float) -> Step:
     """``member`` gets a control message."""
-    step = _nothing()
+    step = nothing()
     if group.evs[member] == CLOSED:
         return step
     heard(group, member, message.sender, now)
@@ -218,43 +219,9 @@ def receive(group: Group, member: int, message: Message, now: float) -> Step:
     return step
 
 
-def deliver(group: Group, member: int, payload: int, now: float) -> Step:
-    """A control payload (negative) was delivered in total order; those of older views are ignored."""
-    step = _nothing()
-    view, kind, sender = _unpack(group, payload)
-    if view != group.view[member] or group.evs[member] == CLOSED:
-        return step
-    mask, lowest = group.mask[member], _representative(group.mask[member])
-    if kind == PC_STATE:
-        group.states[member] |= 1 << sender
-        if group.states[member] == mask:
-            if not _becomes_primary(group, mask):
-                if group.pc[member] != NON_PRIMARY:
-                    _lose_primary(group, member, step)
-            elif member == lowest:
-                step.submits.append(_pack(group, member, PC_INSTALL))
-    elif kind == PC_INSTALL:
-        group.pc[member] = EXCHANGING
-        group.prim[member] = 1
-        group.last_prim[member] = view
-        group.last_prim_mask[member] = mask
-        step.events.append(Event(member, "galera.view", mask))
-        if member == lowest:
-            step.submits.append(_pack(group, member, GROUP_UUID))
-    elif kind == GROUP_UUID:
-        step.submits.append(_pack(group, member, GROUP_STATE))
-    else:
-        group.group_states[member] |= 1 << sender
-        if group.group_states[member] == mask:
-            group.pc[member] = PRIMARY
-            if not group.came_prim[member]:
-                step.events.append(Event(member, "galera.primary", mask))
-    return step
-
-
 def leave(group: Group, member: int) -> Step:
     """``member`` is shut down gracefully (SIGTERM): nobody need suspect it, and quorum counts it as left."""
-    step = _nothing()
+    step = nothing()
     others = group.mask[member] & ~(1 << member)
     step.sends.append(Message(LEAVE, member, others, group.view[member], 0, 0, 0))
     crash(group, member)
@@ -294,14 +261,14 @@ def start(group: Group, member: int, now: float, *, recovered: bool = True) -> S
     group.states[member] = group.group_states[member] = 0
     group.came_prim[member] = 0
     group.last_check[member] = now
-    step = _nothing()
+    step = nothing()
     step.installed.append((group.view[member], group.mask[member]))
     return step
 
 
 def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
     """The connection between ``member`` and ``peer`` works: a peer outside the view is asked to join."""
-    step = _nothing()
+    step = nothing()
     heard(group, member, peer, now)
     if group.evs[member] == CLOSED or group.operational[member] >> peer & 1:
         return step
@@ -315,21 +282,6 @@ def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
     return step
 
 
-def has_quorum(present: int, left: int, previous: int, weights: Ints, *, ignore_sb: bool = False) -> bool:
-    """Whether the ``present`` members of the ``previous`` primary view stay primary (masks of members).
-
-    ``2 W(present) + W(left gracefully) > W(previous)``; equality is a split brain, accepted only with
-    `pc.ignore_sb`. Source: pc_proto.cpp have_quorum.
-    """
-    twice = 2 * _weight(present & previous, weights) + _weight(left & previous & ~present, weights)
-    whole = _weight(previous, weights)
-    return twice > whole or (ignore_sb and twice == whole)
-
-
-def _nothing() -> Step:
-    return Step([], [], [], [], [])
-
-
 def _gather(group: Group, member: int, now: float, step: Step) -> None:
     """Stop sending and begin to look for a new view."""
     group.evs[member] = GATHER
@@ -337,7 +289,8 @@ def _gather(group: Group, member: int, now: float, step: Step) -> None:
     group.settled[member] = 0
     group.sent_join[member] = -1
     group.install_id[member] = -1
-    step.gathering.append(group.view[member])
+    if (group.view[member], group.mask[member]) not in step.installed:
+        step.gathering.append(group.view[member])
 
 
 def _join(group: Group, member: int) -> Message:
@@ -377,6 +330,12 @@ def _on_join(group: Group, member: int, message: Message, now: float, step: Step
         return  # from before the present view
     if message.view < group.join_view[pair]:
         return
+    if message.view == group.install_id[member] and group.install_mask[member] >> sender & 1:
+        if group.evs[member] != INSTALL:
+            return  # ahead of the others' gaps; it will be sent again
+        # The sender has installed the view, so all have: follow it before answering.
+        _install(group, member, now, step)
+        same_view = True
     group.join_mask[pair] = message.operational
     group.join_suspected[pair] = message.suspected
     group.join_settled[pair] = message.settled
@@ -443,7 +402,7 @@ def _agree(group: Group, member: int, now: float, step: Step) -> None:
         group.settled[member] = 1
         if others:
             step.sends.append(_join(group, member))
-    if _representative(mine) != member or any(not group.join_settled[member * n + peer] for peer in others):
+    if representative(mine) != member or any(not group.join_settled[member * n + peer] for peer in others):
         return
     _accept(group, member, _next_view(group, member), mine, step, install=True)
     _advance(group, member, now, step)
@@ -499,33 +458,11 @@ def _install(group: Group, member: int, now: float, step: Step) -> None:
     )
     group.left[member] = 0
     if group.prim[member] and not keeps:
-        _lose_primary(group, member, step)
+        lose_primary(group, member, step)
     elif keeps:
         group.pc[member] = EXCHANGING
     group.came_prim[member] = group.prim[member]
-    step.submits.append(_pack(group, member, PC_STATE))
-
-
-def _lose_primary(group: Group, member: int, step: Step) -> None:
-    group.pc[member] = NON_PRIMARY
-    group.prim[member] = 0
-    group.synced[member] = 0
-    step.events.append(Event(member, "galera.non-primary", group.mask[member]))
-
-
-def _becomes_primary(group: Group, mask: int) -> bool:
-    """PC state exchange: some come from a primary component, or all of the last one are back (is_prim)."""
-    members = members_of(mask)
-    if any(group.came_prim[member] for member in members):
-        return True
-    newest = max(group.last_prim[member] for member in members)
-    if newest < 0:
-        return False
-    last = 0
-    for member in members:
-        if group.last_prim[member] == newest:
-            last |= group.last_prim_mask[member]
-    return last & ~mask == 0
+    step.submits.append(pack(group, member, PC_STATE))
 
 
 def _forget_joins(group: Group, member: int, peer: int) -> None:
@@ -541,21 +478,3 @@ def _next_view(group: Group, member: int) -> int:
     for peer in range(group.n):
         newest = max(newest, group.join_view[member * group.n + peer])
     return (newest // group.n + 1) * group.n + member
-
-
-def _pack(group: Group, member: int, kind: int) -> int:
-    return -1 - ((group.view[member] * 4 + kind) * group.n + member)
-
-
-def _unpack(group: Group, payload: int) -> tuple[int, int, int]:
-    rest, sender = divmod(-1 - payload, group.n)
-    return rest // 4, rest % 4, sender
-
-
-def _representative(mask: int) -> int:
-    """The lowest member of a mask."""
-    return (mask & -mask).bit_length() - 1
-
-
-def _weight(mask: int, weights: Ints) -> int:
-    return sum(weights[member] for member in members_of(mask))

@@ -27,6 +27,7 @@ Example:
 
 from __future__ import annotations
 
+from sim.protocols.sentinel_failover import enter, run_failover, see_epoch, start_failover, switch, vote
 from sim.protocols.sentinel_state import (
     ASK,
     ASK_PERIOD,
@@ -145,12 +146,12 @@ def tick(watch: Watch, sentinel: int, now: float, desync: float) -> Step:
         and watch.failover[sentinel] == IDLE
         and now - watch.failover_start[sentinel] >= 2 * watch.settings.failover_timeout
     ):
-        _start_failover(watch, sentinel, now, desync, step)
+        start_failover(watch, sentinel, now, desync, step)
         _ask_sentinels(watch, sentinel, now, step, forced=True)
-    _run_failover(watch, sentinel, now, desync, step)
+    run_failover(watch, sentinel, now, desync, step)
     _ask_sentinels(watch, sentinel, now, step, forced=False)
     if watch.failover[sentinel] == UPDATE_CONFIG:
-        _switch(watch, sentinel, watch.promoted[sentinel], now, step)
+        switch(watch, sentinel, watch.promoted[sentinel], now, step)
     return step
 
 
@@ -182,12 +183,12 @@ def receive(watch: Watch, sentinel: int, message: Message, now: float, desync: f
             watch.says_leader[pair] = message.candidate
             watch.says_epoch[pair] = message.epoch
     elif message.kind == HELLO:
-        _see_epoch(watch, sentinel, message.epoch, step)
+        see_epoch(watch, sentinel, message.epoch, step)
         if message.config_epoch > watch.config_epoch[sentinel]:
             watch.config_epoch[sentinel] = message.config_epoch
             if message.candidate != watch.primary[sentinel]:
                 step.events.append(Event(sentinel, "+config-update-from", message.source))
-                _switch(watch, sentinel, message.candidate, now, step)
+                switch(watch, sentinel, message.candidate, now, step)
     return step
 
 
@@ -348,16 +349,6 @@ def _check_objectively_down(watch: Watch, sentinel: int, step: Step) -> None:
         step.events.append(Event(sentinel, "+odown" if down else "-odown", primary))
 
 
-def _start_failover(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> None:
-    watch.failover[sentinel] = WAIT_START
-    watch.epoch[sentinel] += 1
-    watch.failover_epoch[sentinel] = watch.epoch[sentinel]
-    watch.failover_start[sentinel] = now + desync * MAX_DESYNC
-    watch.state_changed[sentinel] = now
-    step.events.append(Event(sentinel, "+new-epoch", watch.epoch[sentinel]))
-    step.events.append(Event(sentinel, "+try-failover", watch.primary[sentinel]))
-
-
 def _ask_sentinels(watch: Watch, sentinel: int, now: float, step: Step, *, forced: bool) -> None:
     """Ask the others whether the primary is down, and for their vote once a failover is tried."""
     down = watch.sdown[sentinel * watch.instances + watch.primary[sentinel]]
@@ -382,145 +373,9 @@ def _on_ask(watch: Watch, sentinel: int, message: Message, now: float, desync: f
     )
     leader, epoch = -1, 0
     if message.candidate >= 0:
-        _vote(watch, sentinel, message.epoch, message.candidate, now, desync, step)
+        vote(watch, sentinel, message.epoch, message.candidate, now, desync, step)
         leader, epoch = watch.voted_for[sentinel], watch.voted_epoch[sentinel]
     step.sends.append(Message(VOTE, sentinel, message.source, 0, epoch=epoch, candidate=leader, flag=down))
-
-
-def _see_epoch(watch: Watch, sentinel: int, epoch: int, step: Step) -> None:
-    if epoch > watch.epoch[sentinel]:
-        watch.epoch[sentinel] = epoch
-        step.events.append(Event(sentinel, "+new-epoch", epoch))
-
-
-def _vote(
-    watch: Watch, sentinel: int, epoch: int, candidate: int, now: float, desync: float, step: Step
-) -> None:
-    """One vote per epoch, to who asks first; voting for another puts off an own attempt."""
-    _see_epoch(watch, sentinel, epoch, step)
-    if watch.voted_epoch[sentinel] < epoch and watch.epoch[sentinel] <= epoch:
-        watch.voted_for[sentinel] = candidate
-        watch.voted_epoch[sentinel] = watch.epoch[sentinel]
-        step.events.append(Event(sentinel, "+vote-for-leader", candidate))
-        if candidate != sentinel:
-            watch.failover_start[sentinel] = now + desync * MAX_DESYNC
-
-
-def _leader(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> int:
-    """The sentinel with enough votes in this epoch as this one sees it, or -1; its own vote is given here."""
-    epoch = watch.failover_epoch[sentinel]
-    votes = [0] * watch.sentinels
-    for other in range(watch.sentinels):
-        pair = sentinel * watch.sentinels + other
-        if (
-            other != sentinel
-            and watch.says_leader[pair] >= 0
-            and watch.says_epoch[pair] == watch.epoch[sentinel]
-        ):
-            votes[watch.says_leader[pair]] += 1
-    favourite = votes.index(max(votes)) if max(votes) > 0 else sentinel
-    _vote(watch, sentinel, epoch, favourite, now, desync, step)
-    if watch.voted_for[sentinel] >= 0 and watch.voted_epoch[sentinel] == epoch:
-        votes[watch.voted_for[sentinel]] += 1
-    winner = votes.index(max(votes))
-    needed = max(watch.sentinels // 2 + 1, watch.settings.quorum)
-    return winner if votes[winner] >= needed else -1
-
-
-def _run_failover(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> None:
-    """One state of the failover per tick."""
-    state, row = watch.failover[sentinel], sentinel * watch.instances
-    promoted = watch.promoted[sentinel]
-    if state == WAIT_START:
-        if _leader(watch, sentinel, now, desync, step) == sentinel:
-            step.events.append(Event(sentinel, "+elected-leader", sentinel))
-            _enter(watch, sentinel, SELECT_REPLICA, now)
-        elif now - watch.failover_start[sentinel] > min(ELECTION_TIMEOUT, watch.settings.failover_timeout):
-            _abort(watch, sentinel, "-failover-abort-not-elected", now, step)
-    elif state == SELECT_REPLICA:
-        best = _select(watch, sentinel, now)
-        if best < 0:
-            _abort(watch, sentinel, "-failover-abort-no-good-slave", now, step)
-        else:
-            watch.promoted[sentinel] = best
-            step.events.append(Event(sentinel, "+selected-slave", best))
-            _enter(watch, sentinel, SEND_PROMOTION, now)
-    elif state == SEND_PROMOTION:
-        if watch.connected[row + promoted]:
-            step.sends.append(Message(SLAVEOF, sentinel, promoted, 1, candidate=ROLE_PRIMARY))
-            _enter(watch, sentinel, WAIT_PROMOTION, now)
-        elif now - watch.state_changed[sentinel] > watch.settings.failover_timeout:
-            _abort(watch, sentinel, "-failover-abort-slave-timeout", now, step)
-    elif state == WAIT_PROMOTION:
-        if now - watch.state_changed[sentinel] > watch.settings.failover_timeout:
-            _abort(watch, sentinel, "-failover-abort-slave-timeout", now, step)
-    elif state == RECONF_REPLICAS:
-        _reconfigure(watch, sentinel, now, step)
-
-
-def _enter(watch: Watch, sentinel: int, state: int, now: float) -> None:
-    watch.failover[sentinel] = state
-    watch.state_changed[sentinel] = now
-
-
-def _abort(watch: Watch, sentinel: int, kind: str, now: float, step: Step) -> None:
-    """The next attempt comes not before 2 failover-timeouts after this one's start."""
-    step.events.append(Event(sentinel, kind, watch.primary[sentinel]))
-    watch.promoted[sentinel] = -1
-    _enter(watch, sentinel, IDLE, now)
-
-
-def _select(watch: Watch, sentinel: int, now: float) -> int:
-    """The replica to promote: reachable, freshly seen, not long without its primary, most data; or -1."""
-    primary, row = watch.primary[sentinel], sentinel * watch.instances
-    longest = 10 * watch.settings.down_after
-    fresh = 3 * INFO_PERIOD
-    if watch.sdown[row + primary]:
-        longest += now - watch.sdown_since[row + primary]
-        fresh = 5 * PING_PERIOD
-    best = -1
-    for instance in range(watch.instances):
-        pair = row + instance
-        if (
-            instance == primary
-            or watch.sdown[pair]
-            or not watch.connected[pair]
-            or now - watch.last_pong[pair] > 5 * PING_PERIOD
-            or now - watch.info_at[pair] > fresh
-            or watch.info_link_down[pair] > longest
-        ):
-            continue
-        if best < 0 or watch.info_offset[pair] > watch.info_offset[row + best]:
-            best = instance
-    return best
-
-
-def _reconfigure(watch: Watch, sentinel: int, now: float, step: Step) -> None:
-    """Point the other replicas at the new primary, parallel_syncs at a time; then the failover is over."""
-    row, promoted = sentinel * watch.instances, watch.promoted[sentinel]
-    others = [i for i in range(watch.instances) if i not in (promoted, watch.primary[sentinel])]
-    timeout = now - watch.state_changed[sentinel] > watch.settings.failover_timeout
-    busy = 0
-    for instance in others:
-        pair = row + instance
-        if watch.reconf[pair] == RECONF_SENT and now - watch.reconf_at[pair] > RECONF_TIMEOUT:
-            # It never acknowledged: later checks will put it right.
-            watch.reconf[pair] = RECONF_DONE
-        busy += watch.reconf[pair] == RECONF_SENT
-    for instance in others:
-        pair = row + instance
-        if not timeout and busy >= watch.settings.parallel_syncs:
-            break
-        if watch.reconf[pair] == 0 and watch.connected[pair]:
-            watch.reconf[pair] = RECONF_SENT
-            watch.reconf_at[pair] = now
-            busy += 1
-            step.sends.append(Message(SLAVEOF, sentinel, instance, 1, candidate=promoted))
-    if watch.sdown[row + promoted]:
-        return
-    if timeout or all(watch.reconf[row + i] == RECONF_DONE or watch.sdown[row + i] for i in others):
-        step.events.append(Event(sentinel, "+failover-end", promoted))
-        _enter(watch, sentinel, UPDATE_CONFIG, now)
 
 
 def _on_info(watch: Watch, sentinel: int, message: Message, now: float, step: Step) -> None:
@@ -554,7 +409,7 @@ def _on_replica_turned_primary(watch: Watch, sentinel: int, instance: int, now: 
         if watch.failover[sentinel] == WAIT_PROMOTION:
             watch.config_epoch[sentinel] = watch.failover_epoch[sentinel]
             step.events.append(Event(sentinel, "+promoted-slave", instance))
-            _enter(watch, sentinel, RECONF_REPLICAS, now)
+            enter(watch, sentinel, RECONF_REPLICAS, now)
             for other in range(watch.instances):
                 watch.reconf[sentinel * watch.instances + other] = 0
                 # Tell everybody at the next tick.
@@ -567,33 +422,3 @@ def _on_replica_turned_primary(watch: Watch, sentinel: int, instance: int, now: 
 def _primary_is_sane(watch: Watch, sentinel: int) -> bool:
     pair = sentinel * watch.instances + watch.primary[sentinel]
     return bool(watch.info_primary[pair]) and not watch.sdown[pair] and not watch.odown[sentinel]
-
-
-def _switch(watch: Watch, sentinel: int, primary: int, now: float, step: Step) -> None:
-    """Follow a new primary and start watching all instances afresh."""
-    step.events.append(Event(sentinel, "+switch-master", primary))
-    watch.primary[sentinel] = primary
-    watch.promoted[sentinel] = -1
-    watch.odown[sentinel] = 0
-    watch.voted_for[sentinel] = -1
-    watch.failover_start[sentinel] = NEVER
-    _enter(watch, sentinel, IDLE, now)
-    for instance in range(watch.instances):
-        pair = sentinel * watch.instances + instance
-        watch.connected[pair] = 0
-        watch.reconnect_tried[pair] = NEVER
-        watch.first_ping[pair] = now
-        watch.last_pong[pair] = now
-        watch.info_sent[pair] = NEVER
-        watch.info_at[pair] = NEVER
-        watch.info_link_down[pair] = 0.0
-        watch.info_primary[pair] = int(instance == primary)
-        watch.info_source[pair] = ROLE_PRIMARY if instance == primary else primary
-        watch.role_since[pair] = now
-        watch.sdown[pair] = 0
-        watch.sdown_since[pair] = NEVER
-        watch.published[pair] = now
-        watch.reconf[pair] = 0
-    for other in range(watch.sentinels):
-        watch.says_down[sentinel * watch.sentinels + other] = 0
-        watch.says_leader[sentinel * watch.sentinels + other] = -1
