@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.workload import Request
 from sim.random import Stream, lognormal
-from topologies.errors import InputError, suggestion
+from topologies.errors import InputError, Problem, dotted, suggestion
 
 SCHEMA_VERSION = 1
 REQUESTS: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
@@ -218,19 +218,17 @@ def load(path: str | Path) -> Calibration:
     try:
         return Calibration.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = tuple(str(part) for part in first["loc"])
-        expected = ""
-        if first["type"] == "extra_forbidden":
-            expected = suggestion(where[-1], Calibration.model_fields)
-        raise InputError(
-            first["msg"],
-            file=str(path),
-            line=_line_of(text, where),
-            path=where,
-            expected=expected,
-            hint=remedy,
-        ) from error
+        problems = []
+        # An unknown key before the missing one that it was meant to be.
+        for found in sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden"):
+            where = tuple(str(part) for part in found["loc"])
+            message, hint = found["msg"], remedy
+            if found["type"] == "extra_forbidden":
+                message = "unknown key"
+                hint = f"{suggestion(where[-1], Calibration.model_fields)} {remedy}"
+            line = _line_of(text, where)
+            problems.append(Problem(message, str(path), line, None, dotted(where), "", hint))
+        raise InputError(problems=problems) from error
 
 
 def _line_of(text: str, path: Sequence[str]) -> int:

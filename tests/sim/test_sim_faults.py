@@ -1,0 +1,299 @@
+"""Faults in the model: their time lines against the components' documented and measured ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.faults import Degrade, Fault, Kill, Partition, Pause
+from experiments.workload import ProbeStream, Workload
+from sim.analytic import dns_down, haproxy_down, stall
+from sim.engine.reference import Simulation, open_simulation
+from topologies.loader import load
+from topologies.model import Topology
+
+AT = 20.0
+WORKLOAD = Workload(
+    users=12,
+    think=2.0,
+    ramp=12.0,
+    duration=70.0,
+    warmup=5.0,
+    probes=(
+        ProbeStream(flow="health", rate=5.0),
+        ProbeStream(flow="access-token", rate=5.0, timeout=10.0),
+    ),
+)
+
+
+def disturbed(
+    fault: Fault, name: str = "iris-3site-galera", until: float = 60.0, duration: float = 20.0, seed: int = 1
+) -> Simulation:
+    """A run with ``fault`` from AT on for ``duration``, stopped at ``until``."""
+    simulation = open_simulation(load(name, size="lab"), WORKLOAD, seed)
+    simulation.run_until(AT)
+    number = simulation.inject(fault)
+    simulation.run_until(AT + duration)
+    simulation.undo(number)
+    simulation.run_until(until)
+    return simulation
+
+
+def first(simulation: Simulation, kind: str, component: str = "") -> float:
+    """Seconds from the injection to the first such event."""
+    found = [
+        event.at - AT
+        for event in simulation.events()
+        if event.at >= AT and event.kind == kind and event.component.startswith(component)
+    ]
+    assert found, f"no {kind}"
+    return found[0]
+
+
+def kinds(simulation: Simulation) -> set[str]:
+    """Kinds of events since the injection."""
+    return {event.kind for event in simulation.events() if event.at >= AT}
+
+
+def longest_write_gap(simulation: Simulation, away_from: str = "") -> float:
+    """Longest time without an acknowledged write, front ends at ``away_from`` left out."""
+    rows = simulation.observation().requests
+    writes = rows[
+        (rows["outcome"] == "ok") & (rows["request"] != "health") & (rows["front_end"] != away_from)
+    ]
+    ends = (writes["start"] + writes["latency"]).sort_values()
+    return float(ends[ends >= AT - 1].diff().max())
+
+
+class TestPartitionOfThree:
+    """One of three sites loses its links (components.md 1.11)."""
+
+    @pytest.mark.parametrize("seed", [1, 2, 3])
+    def test_stall_and_eviction(self, seed: int) -> None:
+        """The majority stalls for the documented time, the isolated member turns non-primary about then."""
+        simulation = disturbed(Partition(isolate=["edi"]), seed=seed)
+        low, high = stall(suspect=5.0, check=0.5, keepalive=1.0, rtt=0.031)
+        assert low <= longest_write_gap(simulation, away_from="edi") <= high + 0.5
+        assert low <= first(simulation, "galera.non-primary", "db@edi") <= high
+        assert low <= first(simulation, "galera.view", "db@ral") <= high
+        assert {e.component for e in simulation.events() if e.kind == "galera.non-primary"} == {"db@edi"}
+
+    def test_the_member_comes_back_by_itself(self) -> None:
+        """Some 2 to 5 s after the heal it is primary again and serves."""
+        simulation = disturbed(Partition(isolate=["edi"]))
+        assert 20 + 1.5 < first(simulation, "galera.primary", "db@edi") < 20 + 6
+        rows = simulation.observation().requests
+        late = rows[(rows["start"] > AT + 33) & (rows["front_end"] == "edi") & (rows["request"] == "health")]
+        assert len(late) > 10
+        assert (late["outcome"] == "ok").all()
+
+    def test_acknowledged_writes_are_never_lost(self) -> None:
+        """Doubtful ones exist: clients of the cut-off site were not told about writes that took effect."""
+        audit = disturbed(Partition(isolate=["edi"])).observation().audit
+        assert audit.acknowledged > 100
+        assert audit.lost == 0
+        assert audit.in_doubt >= audit.in_doubt_committed > 0
+
+    def test_vpn_cut_leaves_users_connected(self) -> None:
+        """With path vpn the front end of the cut site is still reached; with path all it is not."""
+        for path, reached in (("vpn", True), ("all", False)):
+            rows = disturbed(Partition(isolate=["edi"], path=path)).observation().requests
+            inside = rows[(rows["start"].between(AT + 1, AT + 4)) & (rows["request"] == "health")]
+            across = inside[(inside["site"] == "ral") & (inside["front_end"] == "edi")]
+            assert len(across) > 0
+            assert bool((across["outcome"] == "ok").any()) == reached
+
+    def test_one_link_of_a_triangle_is_bridged(self) -> None:
+        """Nobody leaves: after about gmcast.peer_timeout messages take the detour over the third site."""
+        simulation = disturbed(Partition(between=("ral", "edi")))
+        assert "galera.view" not in kinds(simulation)
+        assert 2.0 < longest_write_gap(simulation) < 4.5
+
+
+class TestTwoMembers:
+    """Two members have no majority without each other."""
+
+    @pytest.mark.parametrize("fault", [Kill(target="db@cam"), Partition(isolate=["cam"])])
+    def test_quorum_is_lost(self, fault: Fault) -> None:
+        """The survivor turns non-primary; no write is acknowledged until the other is back."""
+        simulation = disturbed(fault, "iris-2site-galera", until=AT + 19.9, duration=19.0)
+        assert 4.0 < first(simulation, "galera.non-primary", "db@ral") < 6.5
+        rows = simulation.observation().requests
+        writes = rows[(rows["request"] != "health") & (rows["outcome"] == "ok")]
+        assert not (writes["start"] + writes["latency"]).between(AT + 1, AT + 19).any()
+
+    def test_it_heals_without_an_operator(self) -> None:
+        """After a cut both are back within some seconds (measured 2.2 s after the link at RTT 100 ms)."""
+        simulation = disturbed(Partition(isolate=["cam"]), "iris-2site-galera")
+        assert 20 < first(simulation, "galera.primary", "db@ral") < 26
+
+
+class TestMemberLeaves:
+    """A process ends at once, or says goodbye."""
+
+    def test_crash_stalls_as_a_cut_does_and_goodbye_does_not(self) -> None:
+        """SIGKILL costs the suspect timeout, SIGTERM about 8 round trips (components.md 1.11)."""
+        low, high = stall(suspect=5.0, check=0.5, keepalive=1.0, rtt=0.031)
+        assert low <= first(disturbed(Kill(target="db@edi")), "galera.view", "db@ral") <= high
+        leaving = disturbed(Kill(target="db@edi", signal="TERM"))
+        assert first(leaving, "galera.view", "db@ral") < 12 * 0.031
+
+    def test_it_rejoins_with_what_it_missed(self) -> None:
+        """Started again it takes the missing write sets in and has them all."""
+        simulation = disturbed(Kill(target="db@edi"), until=70.0)
+        assert simulation.status()["db@edi"] == "up"
+        assert simulation.observation().audit.divergent == 0
+        assert first(simulation, "galera.primary", "db@edi") > 20
+
+
+class TestSentinel:
+    """Loss of the Redis primary (components.md 3.3)."""
+
+    @pytest.mark.parametrize("seed", [1, 2, 3, 4])
+    def test_failover_time(self, seed: int) -> None:
+        """From the kill to the first +switch-master: down-after (5 s here) + 0.3 to 2.6 s."""
+        simulation = disturbed(Kill(target="cache@ral"), seed=seed)
+        assert 5.0 <= first(simulation, "redis.sdown") <= 6.2
+        assert 5.3 <= first(simulation, "redis.switch-master") <= 7.6
+
+
+class TestFrontEnds:
+    """Who notices a hung or dead service, and when (components.md 4.1, 5.2)."""
+
+    @pytest.mark.parametrize("seed", [1, 2, 3])
+    def test_hung_service_by_http_check(self, seed: int) -> None:
+        """A stopped identity service is found by the formula for hung servers, at every front end."""
+        simulation = disturbed(Pause(target="iam@ral"), seed=seed)
+        low, high = haproxy_down(inter=2.0, fall=3, hung=True)
+        downs = [e.at - AT for e in simulation.events() if e.kind == "haproxy.server-down"]
+        assert len(downs) == 3
+        # A check that was under way at the pause may already have counted some of its time.
+        assert all(low - 0.1 <= at <= high + 0.1 for at in downs)
+
+    def test_hung_service_by_tcp_check_is_never_found(self) -> None:
+        """The kernel accepts connections for it: up for ever."""
+        deployed = load("iris-3site-galera", size="lab")
+        front = deployed.services["frontend"]
+        tcp = front.model_copy(update={"check": front.check.model_copy(update={"kind": "tcp"})})
+        deployed = deployed.model_copy(update={"services": {**deployed.services, "frontend": tcp}})
+        simulation = open_simulation(deployed, WORKLOAD, 1)
+        simulation.run_until(AT)
+        simulation.inject(Pause(target="iam@ral"))
+        simulation.run_until(AT + 30)
+        assert "haproxy.server-down" not in kinds(simulation)
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_dead_proxy_is_refused(self, seed: int) -> None:
+        """A killed nginx refuses: the short formula holds, meanwhile clients get 503 after three retries."""
+        simulation = disturbed(Kill(target="web@cam"), seed=seed)
+        low, high = haproxy_down(inter=2.0, fall=3, hung=False)
+        assert low - 0.1 <= first(simulation, "haproxy.server-down") <= high + 0.1
+        rows = simulation.observation().requests
+        refused = rows[rows["outcome"] == "unavailable"]
+        assert len(refused) > 0
+        assert refused["latency"].between(3.0, 3.2).all()
+
+    def test_dead_service_behind_a_live_proxy(self) -> None:
+        """Nginx answers 502 at once; requests inside the service are cut short with 502 too."""
+        rows = disturbed(Kill(target="iam@cam")).observation().requests
+        inside = rows[(rows["start"] < AT) & (rows["outcome"] == "bad-gateway")]
+        assert len(inside) > 0
+        assert (inside["start"] + inside["latency"]).between(AT, AT + 0.1).all()
+        bad = rows[(rows["start"] > AT) & (rows["outcome"] == "bad-gateway")]
+        assert len(bad) > 0
+        assert (bad["latency"] < 0.2).all()
+
+    def test_dead_front_end_leaves_the_dns_answer(self) -> None:
+        """Gdnsd takes its address out by its formula; after that and the client's cache nobody asks it."""
+        simulation = disturbed(Kill(target="frontend@ral"))
+        low, high = dns_down(interval=2.0, down=3, hung=False)
+        assert low - 0.1 <= first(simulation, "dns.down", "dns@ral") <= high + 0.1
+        rows = simulation.observation().requests
+        asked = rows[(rows["front_end"] == "ral") & rows["start"].between(AT, AT + 20)]
+        assert (asked["outcome"] == "refused").all()
+        assert asked["start"].max() <= AT + high + 5.0 + 0.1
+
+
+class TestSlowLink:
+    """A link that becomes slow for a while."""
+
+    def test_commits_slow_down_and_recover(self) -> None:
+        """RTT 30 -> 200 ms on one link: every member's commits pay for the slowest pair."""
+        simulation = disturbed(Degrade(between=("ral", "edi"), rtt=0.2))
+        rows = simulation.observation().requests
+        tokens = rows[(rows["request"] == "access-token") & (rows["site"] == rows["front_end"])]
+
+        def mean(start: float, end: float) -> float:
+            return float(tokens[tokens["start"].between(start, end)]["latency"].mean())
+
+        assert mean(AT + 1, AT + 19) > mean(5, AT) + 0.05
+        assert mean(AT + 22, AT + 38) < mean(AT + 1, AT + 19) - 0.05
+
+
+class TestInjection:
+    """Injecting and undoing."""
+
+    def test_undo_twice_is_harmless(self) -> None:
+        """The second time nothing happens."""
+        simulation = disturbed(Pause(target="iam@ral"))
+        before = simulation.events()
+        simulation.undo("f1")
+        assert simulation.events() == before
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Kill(target="db@nowhere"),
+            Kill(target="iam@ral/7"),
+            Partition(isolate=["atlantis"]),
+            Degrade(between=("ral", "atlantis"), rtt=0.1),
+        ],
+    )
+    def test_unknown_targets_are_refused(self, fault: Fault) -> None:
+        """The error says what there is; nothing has been put in force."""
+        simulation = open_simulation(load("iris-3site-galera", size="lab"), WORKLOAD, 1)
+        with pytest.raises(ValueError, match="there is no"):
+            simulation.inject(fault)
+        assert simulation.observation().windows == ()
+
+    def test_status_and_windows(self) -> None:
+        """What is stopped is shown as stopped; an open window ends now."""
+        simulation = open_simulation(load("iris-3site-galera", size="lab"), WORKLOAD, 1)
+        simulation.run_until(10.0)
+        simulation.inject(Pause(target="iam@ral"))
+        killed = simulation.inject(Kill(target="web@cam"))
+        simulation.run_until(12.0)
+        assert simulation.status()["iam@ral"] == "paused"
+        assert simulation.status()["web@cam"] == "down"
+        assert simulation.observation().windows == ((10.0, 12.0), (10.0, 12.0))
+        simulation.undo(killed)
+        simulation.run_until(14.0)
+        assert simulation.status()["web@cam"] == "up"
+        assert simulation.observation().windows == ((10.0, 14.0), (10.0, 12.0))
+
+    def test_events_are_in_order_of_time(self) -> None:
+        """Injection first, then what it causes."""
+        simulation = disturbed(Kill(target="web@cam"))
+        times = [event.at for event in simulation.events()]
+        assert times == sorted(times)
+        assert [e.kind for e in simulation.events() if e.at == AT] == ["fault.inject", "process.stop"]
+
+
+def test_replication_primary_is_a_single_point() -> None:
+    """Nothing promotes a replica: without the primary no request is answered until it is back."""
+    deployed: Topology = load("iris-2site-replication", size="lab")
+    workload = WORKLOAD.model_copy(update={"users": 2, "think": 10.0, "flow": "access-token"})
+    simulation = open_simulation(deployed, workload, 1)
+    simulation.run_until(AT)
+    number = simulation.inject(Kill(target="db@ral"))
+    simulation.run_until(AT + 15)
+    simulation.undo(number)
+    simulation.run_until(60)
+    rows = simulation.observation().requests
+    during = rows[rows["start"].between(AT + 1, AT + 14) & (rows["request"] == "access-token")]
+    assert not (during["outcome"] == "ok").any() or (
+        # Requests that waited in the pool may be answered when the primary is back.
+        (during[during["outcome"] == "ok"]["start"] + during[during["outcome"] == "ok"]["latency"]).min()
+        > AT + 15
+    )
+    after = rows[(rows["start"] > 50) & (rows["site"] == "ral") & (rows["front_end"] == "ral")]
+    assert (after["outcome"] == "ok").mean() > 0.9

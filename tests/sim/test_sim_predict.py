@@ -1,0 +1,213 @@
+"""Predictions: reproducible to the byte, with intervals, and in the shape others read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments.faults import Partition, ScheduledFault
+from experiments.hypothesis import Hypothesis, Scope
+from experiments.workload import ProbeStream, Workload
+from sim.calibration import Calibration
+from sim.predict import Prediction, Scenario, predict
+from sim.program import Program, compile_program
+from sim.replication import COURSES
+from topologies.loader import library, load
+
+WORKLOAD = Workload(
+    users=6,
+    think=2.0,
+    duration=24.0,
+    warmup=3.0,
+    probes=(ProbeStream(flow="health", rate=4.0), ProbeStream(flow="access-token", rate=2.0)),
+)
+CUT = ScheduledFault(name="cut", fault=Partition(isolate=["edi"]), at=8.0, duration=8.0)
+
+
+def scenario() -> Scenario:
+    """A short run with a cut and two claims."""
+    return Scenario(
+        load("iris-3site-galera", size="lab"),
+        WORKLOAD,
+        (CUT,),
+        (
+            Hypothesis(metric="lost_commits", expect="<= 0"),
+            Hypothesis(metric="recovery_time", scope=Scope(flow="access-token"), expect="<= 1s"),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def prediction() -> Prediction:
+    """One prediction of it."""
+    return predict(scenario(), seed=7, replications=4, workers=1)
+
+
+class TestReproducible:
+    """The same question gets the same bytes."""
+
+    def test_workers_do_not_matter(self, prediction: Prediction) -> None:
+        """Two processes give what one gives."""
+        assert predict(scenario(), seed=7, replications=4, workers=2).to_json() == prediction.to_json()
+
+    def test_hash_seed_and_process_do_not_matter(self, prediction: Prediction) -> None:
+        """A fresh interpreter with another PYTHONHASHSEED gives the same bytes."""
+        script = (
+            "import sys, hashlib; sys.path.insert(0, 'tests/sim'); import test_sim_predict as t;"
+            "p = t.predict(t.scenario(), seed=7, replications=4, workers=1);"
+            "print(hashlib.sha256(p.to_json().encode()).hexdigest())"
+        )
+        expected = hashlib.sha256(prediction.to_json().encode()).hexdigest()
+        for seed in ("1", "4711"):
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                env={**os.environ, "PYTHONHASHSEED": seed},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert done.stdout.strip() == expected
+
+    def test_the_seed_matters(self, prediction: Prediction) -> None:
+        """Another seed gives other numbers of the same program."""
+        other = predict(scenario(), seed=8, replications=4, workers=1)
+        assert other.to_json() != prediction.to_json()
+        assert other.program_hash == prediction.program_hash
+
+    def test_replications_do_not_depend_on_how_many_there_are(self, prediction: Prediction) -> None:
+        """Replication 0 of 2 is replication 0 of 4: more replications refine, they do not replace."""
+        fewer = predict(scenario(), seed=7, replications=2, workers=1)
+        assert fewer.events == prediction.events
+
+
+class TestContent:
+    """What a prediction says."""
+
+    def test_every_metric_has_its_intervals(self, prediction: Prediction) -> None:
+        """Ordered, holding the median, within the bounds of the unit."""
+        assert "throughput{flow=workflow}@whole" in prediction.metrics
+        assert "write_stall@whole" in prediction.metrics
+        for key, metric in prediction.metrics.items():
+            assert metric.low <= metric.median <= metric.high, key
+            assert metric.confidence[0] <= metric.mean <= metric.confidence[1], key
+            if metric.unit == "ratio":
+                assert 0 <= metric.low <= metric.high <= 1
+            assert metric.low >= 0
+
+    def test_claims_have_a_probability(self, prediction: Prediction) -> None:
+        """Writes are never lost; access tokens at a cut-off site are away for longer than a second."""
+        lost, recovery = prediction.hypotheses
+        assert (lost.probability, recovery.probability) == (1.0, 0.0)
+        assert lost.interval90 is not None
+        assert lost.interval90[0] < 1.0
+
+    def test_courses_cover_the_load(self, prediction: Prediction) -> None:
+        """A band per second; throughput falls during the stall."""
+        assert set(prediction.course) == set(COURSES)
+        for band in prediction.course.values():
+            assert len(band["t"]) == len(band["low"]) == len(band["point"]) == len(band["high"]) == 24
+        assert any(event["kind"] == "galera.non-primary" for event in prediction.events)
+        assert prediction.windows == ((8.0, 16.0),)
+
+    def test_json_round_trip(self, prediction: Prediction) -> None:
+        """What is written is read back; there is no time stamp or path in it."""
+        text = prediction.to_json()
+        assert Prediction.from_json(text).to_json() == text
+        with pytest.raises(ValueError, match="schema"):
+            Prediction.from_json(json.dumps({"schema": "other/1"}))
+
+    def test_progress_counts_to_the_end(self) -> None:
+        """The callback is told after every replication."""
+        calls: list[tuple[int, int]] = []
+        quick = Scenario(load("iris-1site", size="lab"), WORKLOAD)
+        predict(quick, replications=3, workers=1, progress=lambda done, of: calls.append((done, of)))
+        assert calls == [(1, 3), (2, 3), (3, 3)]
+
+    def test_one_replication_is_no_prediction(self) -> None:
+        """There is no interval from one value."""
+        with pytest.raises(ValueError, match="at least two"):
+            predict(scenario(), replications=1)
+
+    def test_better_known_parameters_give_narrower_intervals(self) -> None:
+        """The prediction interval holds the calibration's uncertainty."""
+        quick = Scenario(load("iris-1site", size="lab"), WORKLOAD)
+        base = Calibration.default()
+
+        def known(calibration: Calibration) -> Calibration:
+            data = json.loads(calibration.canonical())
+
+            def forget(value: object) -> None:
+                if isinstance(value, dict):
+                    if "sem" in value:
+                        value["sem"] = 0.0
+                    for part in value.values():
+                        forget(part)
+
+            forget(data)
+            return Calibration.model_validate(data)
+
+        key = "latency_p50{flow=workflow}@whole"
+        vague = predict(quick, base, replications=20, workers=1).metrics[key]
+        sharp = predict(quick, known(base), replications=20, workers=1).metrics[key]
+        assert sharp.high - sharp.low < 0.7 * (vague.high - vague.low)
+
+
+class TestProgram:
+    """The compiled value."""
+
+    @pytest.mark.parametrize("name", sorted(library()))
+    @pytest.mark.parametrize("size", ["lab", "production"])
+    def test_round_trip_and_hash(self, name: str, size: str) -> None:
+        """Written down and read back it is the same program."""
+        program = compile_program(load(name, size=size), WORKLOAD, (), size=size)  # type: ignore[arg-type]
+        again = Program.from_json(program.to_json())
+        assert again.hash == program.hash
+        assert again.steps.first.tolist() == program.steps.first.tolist()
+
+    def test_everything_is_in_the_hash(self) -> None:
+        """Topology, workload, timeline, calibration and size each change it."""
+        deployed = load("iris-3site-galera", size="lab")
+        hashes = {
+            compile_program(deployed, WORKLOAD).hash,
+            compile_program(load("iris-2site-galera", size="lab"), WORKLOAD).hash,
+            compile_program(deployed, WORKLOAD.model_copy(update={"users": 7})).hash,
+            compile_program(deployed, WORKLOAD, (CUT,)).hash,
+            compile_program(
+                deployed,
+                WORKLOAD,
+                (),
+                Calibration.default().model_copy(update={"local_commit": Calibration.default().proxy_cpu}),
+            ).hash,
+            compile_program(deployed, WORKLOAD, size="production").hash,
+        }
+        assert len(hashes) == 6
+
+    def test_statements_are_those_of_the_service(self) -> None:
+        """facts/iam.md 1.2: statements in all, in the write transaction, and from the lock to the commit."""
+        from sim import steps as table
+
+        tables = compile_program(load("iris-1site", size="lab"), WORKLOAD).steps
+        for index, (total, write) in enumerate(((92, 32), (151, 70), (156, 62), (154, 57))):
+            rows = slice(tables.first[index], tables.first[index + 1])
+            trips, kinds = tables.trips[rows], tables.kind[rows]
+            assert trips.sum() == total
+            assert trips[kinds == table.WORK].sum() == write
+        refresh = slice(tables.first[2], tables.first[3])
+        kinds = tables.kind[refresh].tolist()
+        after = kinds.index(table.LOCK_RANGE)
+        assert tables.trips[refresh][after:].sum() == 34
+
+    def test_demands_add_up(self) -> None:
+        """However a request is cut into steps, its CPU is the calibrated one."""
+        calibration = Calibration.default()
+        tables = compile_program(load("iris-1site", size="lab"), WORKLOAD).steps
+        for index, kind in enumerate(("access-token", "password", "refresh", "token-exchange", "health")):
+            rows = slice(tables.first[index], tables.first[index + 1])
+            demand = calibration.requests[kind]  # type: ignore[index]
+            assert tables.app_cpu[rows].sum() == pytest.approx(demand.app_cpu.mean)
+            assert tables.db_cpu[rows].sum() == pytest.approx(demand.db_cpu.mean)
