@@ -63,10 +63,10 @@ class Cluster:
         for peer in range(self.n):
             excluded = max((at for m in (member, peer) for at, _ in self.installed[m][-1:]), default=0.0)
             foreign = not self.group.mask[member] >> peer & 1 and frozenset((member, peer)) not in self.cut
-            if foreign and gm.CLOSED not in (self.group.evs[peer], self.group.evs[member]):
-                if self.now > excluded + 2.5:
-                    self.act(member, gm.reconnected(self.group, member, peer, self.now))
-                    self.act(peer, gm.reconnected(self.group, peer, member, self.now))
+            alive = gm.CLOSED not in (self.group.evs[peer], self.group.evs[member])
+            if foreign and alive and self.now > excluded + 2.5:
+                self.act(member, gm.reconnected(self.group, member, peer, self.now))
+                self.act(peer, gm.reconnected(self.group, peer, member, self.now))
         if self.group.evs[member] == gm.OPERATIONAL:
             view = self.group.view[member]
             self.evs_step(member, view, evs.keepalive(self.views[view], member))
