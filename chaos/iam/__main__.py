@@ -8,6 +8,7 @@ from pathlib import Path
 
 from chaos.iam.config import ConfigError, load
 from chaos.iam.server import Server
+from chaos.iam.tokens import load_or_create_key
 
 USAGE = 64
 
@@ -21,7 +22,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         config = load(arguments.config)
-    except ConfigError as error:
+        load_or_create_key(config.key_file)  # now, while a mistake can still be told in one line
+    except (ConfigError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return USAGE
     Server(config).run()

@@ -23,7 +23,11 @@ Row = Sequence[bytes | None]
 Value = str | int | bool | None
 
 SESSION_CHECK = "SELECT @@session.auto_increment_increment, @@session.tx_isolation, @@session.autocommit"
-"""Connector/J reads session variables on connect: a node that answers no SELECT gives no connection."""
+"""Connector/J reads session variables on connect: one round trip.
+
+It touches no table, so a Galera node outside of the primary component answers it, and the
+pool goes on making connections on which every real statement fails with 1047.
+"""
 
 
 @dataclass(frozen=True)

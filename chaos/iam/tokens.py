@@ -36,13 +36,14 @@ def load_or_create_key(path: Path) -> rsa.RSAPrivateKey:
 
     Raises:
         ValueError: the file holds no RSA key in PEM.
+        OSError: it cannot be read or made.
     """
     if not path.exists():
         key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft = path.with_name(f".{path.name}.{token_id()}")
         draft.touch(mode=0o600)
         draft.write_bytes(pem)
         try:
@@ -51,7 +52,10 @@ def load_or_create_key(path: Path) -> rsa.RSAPrivateKey:
             pass  # another replica was faster: its key counts
         finally:
             draft.unlink()
-    loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: expected an RSA private key in PEM: {error}") from error
     if not isinstance(loaded, rsa.RSAPrivateKey):
         raise ValueError(f"{path}: expected an RSA private key")
     return loaded

@@ -41,16 +41,27 @@ class FormRequest:
         return {name: value for name, value in self.parameters.items() if name not in NOT_STORED}
 
 
+def is_storable(value: str) -> bool:
+    """Whether the latin1 tables can hold ``value``; MariaDB would refuse even to compare it."""
+    try:
+        value.encode("cp1252")  # what MariaDB calls latin1
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def form_parameters(request: Request) -> dict[str, str]:
     """Body parameters, each at most once (RFC 6749 3.2).
 
     Raises:
-        OAuthError: `invalid_request` when one is repeated.
+        OAuthError: `invalid_request` when one is repeated, or when the latin1 tables cannot hold it.
     """
     parameters: dict[str, str] = {}
     for name, values in request.form.lists():
         if len(values) > 1:
             raise OAuthError("invalid_request", f"parameter given twice: {name}")
+        if not (is_storable(name) and is_storable(values[0])):
+            raise OAuthError("invalid_request", f"character outside of latin1 in parameter: {name}")
         parameters[name] = values[0]
     return parameters
 
@@ -69,7 +80,7 @@ def credentials(request: Request, parameters: dict[str, str]) -> tuple[str, str]
             user, separator, password = base64.b64decode(header[6:], validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise invalid_client("malformed Authorization header") from None
-        if not separator:
+        if not separator or not is_storable(user):
             raise invalid_client("malformed Authorization header")
         return unquote_plus(user), unquote_plus(password)
     if "client_id" in parameters and "client_secret" in parameters:
