@@ -37,6 +37,7 @@ class Inputs:
         overrides: `--set` texts, as given.
         calibration_source: file of the calibration, or `shipped`.
         files: what was read, name -> (path, SHA-256).
+        replications: simulated runs behind the intervals.
     """
 
     experiment: Experiment
@@ -48,6 +49,7 @@ class Inputs:
     calibration: Calibration
     calibration_source: str
     files: dict[str, tuple[str, str]]
+    replications: int = 20
 
     @property
     def windows(self) -> tuple[tuple[float, float], ...]:
@@ -73,6 +75,7 @@ def prepare(
     overrides: Sequence[str] = (),
     size: SizeName = "lab",
     calibration: str | None = None,
+    replications: int = 20,
 ) -> Inputs:
     """Read and check everything a prediction needs.
 
@@ -85,6 +88,7 @@ def prepare(
             topology (`links[0].rtt`).
         size: of the topology.
         calibration: file to use instead of the home's, or `shipped`.
+        replications: simulated runs behind the intervals, two at least.
 
     Raises:
         InputError: with file, line and what to write instead.
@@ -115,6 +119,7 @@ def prepare(
         found,
         source,
         files,
+        replications,
     )
 
 

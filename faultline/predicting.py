@@ -17,13 +17,12 @@ from topologies.errors import InputError
 SCHEMA = f"faultline/prediction/{SCHEMA_VERSION}"
 
 
-def predict_document(inputs: Inputs, shown: Display, *, replications: int | None = None) -> dict[str, Any]:
+def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
     """Predict ``inputs``.
 
     Args:
         inputs: what is predicted.
         shown: told how many replications are done.
-        replications: the simulator's default when not given.
 
     Returns:
         The simulator's prediction with what it was made for. A pure function of the inputs: no time, no
@@ -43,15 +42,14 @@ def predict_document(inputs: Inputs, shown: Display, *, replications: int | None
         if done == total or done % 5 == 0:
             shown.note(f"{done} of {total} replications")
 
-    more = {} if replications is None else {"replications": replications}
     try:
         prediction = predict(
             scenario,
             inputs.calibration,
             inputs.seed,
+            replications=inputs.replications,
             workers=min(2, os.cpu_count() or 1),
             progress=progress,
-            **more,
         )
     except ValueError as error:
         raise InputError(str(error), file=str(experiment.file)) from None

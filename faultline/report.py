@@ -422,7 +422,7 @@ def _health(name: str, value: Any) -> str:
         return f"{value:.1%}"
     if name in SECONDS:
         return show(float(value), "s")
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from faultline.predicting import intervals_of, predict_document
 from faultline.report import write_reports
 from faultline.results import RunResult, judge_run
 
+OBSERVE, DOWN = "observe", "down"
+
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
@@ -41,6 +44,14 @@ class Record:
 
     directory: RunDirectory
     content: dict[str, Any]
+    working: str = "validate"
+    """The stage to name when something fails: taking the lab down follows a failure, it is none."""
+
+    def enter(self, stage: str) -> None:
+        """Note that ``stage`` begins."""
+        if stage != DOWN or self.working == OBSERVE:
+            self.working = stage
+        self.update(stage=stage)
 
     def update(self, **more: Any) -> None:
         """Add ``more`` and write the file."""
@@ -78,7 +89,7 @@ def run(inputs: Inputs, backend: Backend, home: Home, shown: Display) -> Finishe
         )
         record.update(
             ended=_now(),
-            error={"stage": record.content["stage"], "type": type(error).__name__, "message": message},
+            error={"stage": record.working, "type": type(error).__name__, "message": message},
         )
         raise
 
@@ -87,7 +98,7 @@ def _stages(inputs: Inputs, backend: Backend, home: Home, record: Record, shown:
     directory, ledger = record.directory, Ledger(home.ledger)
 
     def stage(name: str, text: str = "", expected: float | None = None) -> None:
-        record.update(stage=name)
+        record.enter(name)
         shown.phase(name, text, expected)
 
     stage("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
@@ -141,8 +152,8 @@ def _measure(
     phases = {
         "up": ("lab", 60.0 if validates(backend) else None),
         "load": ("load", workload.duration if validates(backend) else None),
-        "observe": ("observe", None),
-        "down": ("down", None),
+        "observe": (OBSERVE, None),
+        "down": (DOWN, None),
     }
 
     def progress(step: str, text: str) -> None:
@@ -157,7 +168,8 @@ def _measure(
     lab = open_lab(inputs, backend, shown.note)
     session = Session(lab, inputs.topology, workload, seed=inputs.seed, progress=progress)
     try:
-        _, observation = session.run(inputs.experiment)
+        with _chaos_toolkit_log(record.directory):
+            _, observation = session.run(inputs.experiment)
     finally:
         if session.journal is not None:
             _write_journal(record.directory, session.journal)
@@ -165,6 +177,25 @@ def _measure(
     record.update(lab=observation.extra.get("facts", {}))
     _write_observation(record.directory, observation)
     return session, observation
+
+
+@contextmanager
+def _chaos_toolkit_log(directory: RunDirectory) -> Iterator[None]:
+    """Keep what Chaos Toolkit says in a file: on the terminal it would only repeat the phases."""
+    logger = logging.getLogger("chaostoolkit")
+    handler = logging.FileHandler(directory.path / "chaostoolkit.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        handler.close()
 
 
 def _write_journal(directory: RunDirectory, journal: Mapping[str, Any]) -> None:

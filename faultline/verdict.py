@@ -197,7 +197,7 @@ def judge_metric(key: str, interval: Interval, measured: Measured) -> Judgement:
     if measured.value > interval.high + measured.resolution:
         return Judgement(Verdict.DEVIATED, "above")
     if is_too_wide(key, interval):
-        return Judgement(Verdict.INCONCLUSIVE, "inside, but the interval is too wide to tell")
+        return Judgement(Verdict.INCONCLUSIVE, "inside, but too wide")
     return Judgement(Verdict.HELD, "inside")
 
 

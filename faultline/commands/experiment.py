@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faultline.commands.options import (
+    DEFAULT_REPLICATIONS,
     BackendName,
     CalibrationOption,
     ExperimentArgument,
     JsonOption,
+    ReplicationsOption,
     SeedOption,
     SetOption,
     SizeChoice,
@@ -35,7 +37,12 @@ def register(app: typer.Typer) -> None:
 
 
 def _prepare(
-    experiment: str, seed: int | None, overrides: list[str] | None, size: SizeChoice, calibration: str | None
+    experiment: str,
+    seed: int | None,
+    overrides: list[str] | None,
+    size: SizeChoice,
+    calibration: str | None,
+    replications: int,
 ) -> Inputs:
     from faultline.home import Home
     from faultline.inputs import prepare
@@ -47,6 +54,7 @@ def _prepare(
         overrides=overrides or [],
         size="lab" if size is SizeChoice.LAB else "production",
         calibration=calibration,
+        replications=replications,
     )
 
 
@@ -56,6 +64,7 @@ def plan(
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
     calibration: CalibrationOption = None,
+    replications: ReplicationsOption = DEFAULT_REPLICATIONS,
     without_prediction: Annotated[
         bool, typer.Option("--no-predict", help="Leave out the predicted outcome (quicker).")
     ] = False,
@@ -67,7 +76,7 @@ def plan(
     from faultline.plan import make_plan
     from faultline.predicting import predict_document
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
     planned = make_plan(inputs)
     document = None
     if not without_prediction:
@@ -107,6 +116,7 @@ def predict(
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
     calibration: CalibrationOption = None,
+    replications: ReplicationsOption = DEFAULT_REPLICATIONS,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Also write the prediction to this file, for `compare`."),
@@ -121,7 +131,7 @@ def predict(
     from faultline.display import display
     from faultline.predicting import predict_document, write_prediction
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
     with display() as shown:
         shown.phase("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
         document = predict_document(inputs, shown)
@@ -183,6 +193,7 @@ def run(
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
     calibration: CalibrationOption = None,
+    replications: ReplicationsOption = DEFAULT_REPLICATIONS,
     as_json: JsonOption = False,
 ) -> ExitCode:
     """Predict, register the prediction, break, measure, judge and report.
@@ -195,7 +206,7 @@ def run(
     from faultline.labs import ensure_runnable
     from faultline.run import run as run_experiment
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
     name: Backend = "local" if backend is BackendName.LOCAL else "simulated"
     ensure_runnable(name, inputs.size)
     err().print(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}", soft_wrap=True)

@@ -87,6 +87,16 @@ CalibrationOption = Annotated[
         help="Calibration to predict with: a file, or `shipped`. Default: this machine's own, if any.",
     ),
 ]
+ReplicationsOption = Annotated[
+    int,
+    typer.Option(
+        "--replications",
+        min=2,
+        max=10_000,
+        help="Simulated runs behind the intervals; fewer are quicker and give wider, rougher ones.",
+    ),
+]
+DEFAULT_REPLICATIONS = 20
 RunArgument = Annotated[
     str,
     typer.Argument(
