@@ -116,7 +116,9 @@ class Prediction:
         course: per name of `sim.replication.COURSES`: `t` (middle of each second), `low`, `point`,
             `high` (None where nothing is known).
         events: component events of the first replication, as an example.
-        cpu_busy: mean share of each node's cores in use.
+        cpu_busy: mean cores in use, by node.
+        machine_busy: share of the calibrated machine's cores that all nodes of a lab and its load
+            generators would use together; None for production size.
     """
 
     program_hash: str
@@ -132,6 +134,7 @@ class Prediction:
     course: dict[str, dict[str, list[float | None]]]
     events: list[dict[str, Any]] = field(default_factory=list)
     cpu_busy: list[float] = field(default_factory=list)
+    machine_busy: float | None = None
     level: float = PREDICTION_LEVEL
     confidence_level: float = CONFIDENCE_LEVEL
     engine: str = "reference"
@@ -219,7 +222,7 @@ def predict(
         if progress is not None:
             progress(len(outcomes), replications)
     outcomes.sort(key=lambda outcome: outcome.replication)
-    return summarise(scenario, outcomes, program.hash, calibration.hash, seed)
+    return summarise(scenario, outcomes, program.hash, calibration, seed)
 
 
 def _run_all(specs: Sequence[Spec], workers: int) -> Iterator[Outcome]:
@@ -240,7 +243,7 @@ def _run_all(specs: Sequence[Spec], workers: int) -> Iterator[Outcome]:
 
 
 def summarise(
-    scenario: Scenario, outcomes: Sequence[Outcome], program_hash: str, calibration_hash: str, seed: int
+    scenario: Scenario, outcomes: Sequence[Outcome], program_hash: str, calibration: Calibration, seed: int
 ) -> Prediction:
     """Turn replications, in order, into a prediction."""
     keys = sorted({key for outcome in outcomes for key in outcome.metrics})
@@ -268,9 +271,14 @@ def summarise(
             "point": _known(point),
             "high": _known(high),
         }
+    cpu_busy = np.mean([outcome.cpu_busy for outcome in outcomes], axis=0).tolist()
+    machine_busy = None
+    if scenario.size == "lab":
+        rate = float(np.mean([outcome.requests for outcome in outcomes])) / scenario.workload.duration
+        machine_busy = (sum(cpu_busy) + rate * calibration.load_cpu.mean) / calibration.machine.cores
     return Prediction(
         program_hash=program_hash,
-        calibration_hash=calibration_hash,
+        calibration_hash=calibration.hash,
         seed=seed,
         replications=len(outcomes),
         duration=scenario.workload.duration,
@@ -281,7 +289,8 @@ def summarise(
         hypotheses=tuple(_hypothesis(claim, scenario, outcomes) for claim in scenario.hypotheses),
         course=course,
         events=outcomes[0].events,
-        cpu_busy=np.mean([outcome.cpu_busy for outcome in outcomes], axis=0).tolist(),
+        cpu_busy=cpu_busy,
+        machine_busy=machine_busy,
     )
 
 

@@ -53,7 +53,8 @@ class Outcome:
         courses: per second of the load, by name of COURSES; NaN where there is nothing.
         warmup: seconds that MSER-5 would cut.
         events: plain data.
-        cpu_busy: share of each node's core-seconds per second.
+        cpu_busy: mean cores in use, by node.
+        requests: how many there were, probes included.
     """
 
     replication: int
@@ -63,6 +64,7 @@ class Outcome:
     windows: tuple[tuple[float, float], ...]
     events: list[dict[str, Any]]
     cpu_busy: list[float]
+    requests: int
 
 
 def seed_of(seed: int, replication: int) -> int:
@@ -93,6 +95,7 @@ def run(spec: Spec) -> Outcome:
         observation.windows,
         [asdict(event) for event in observation.events],
         list(observation.extra["cpu_busy"]),
+        len(observation.requests),
     )
 
 

@@ -21,7 +21,8 @@ from topologies.model import Topology
 
 State = Literal["up", "down", "paused", "unknown"]
 
-_NO_ANSWER = frozenset({"timeout", "refused", "bad-gateway", "gateway-timeout", "unavailable"})
+_OPEN = frozenset({"conflict", "bad-gateway", "gateway-timeout", "timeout", "refused", "other"})
+"""Outcomes after which a write may have been committed: 401 and 503 come before anything is written."""
 
 
 class Simulation:
@@ -145,7 +146,7 @@ class Simulation:
             if call.outcome == "ok":
                 acknowledged += 1
                 lost += not kept
-            elif call.outcome in _NO_ANSWER or call.in_doubt:
+            elif call.outcome in _OPEN:
                 in_doubt += 1
                 found += kept
             if kept and transaction is not None and any(m.visible < transaction.seqno for m in behind):

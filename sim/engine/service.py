@@ -51,7 +51,6 @@ class Call:
         status: answer on its way back, 0 until there is one.
         outcome: what the asker saw, empty until `reply`.
         transaction: its write transaction, once begun.
-        in_doubt: the database could not say whether it took effect (1180, 2013).
     """
 
     __slots__ = (
@@ -59,7 +58,6 @@ class Call:
         "db_factor",
         "deadline",
         "fresh",
-        "in_doubt",
         "kind",
         "outcome",
         "reply",
@@ -86,7 +84,6 @@ class Call:
         self.fresh = True
         self.status = 0
         self.outcome = ""
-        self.in_doubt = False
         self.transaction: Transaction | None = None
 
     def finish(self, status: int, outcome: str = "") -> None:
@@ -230,7 +227,6 @@ class Replica(Daemon):
         except (DatabaseError, simpy.Interrupt) as error:
             kind = error.kind if isinstance(error, DatabaseError) else getattr(error.cause, "kind", "")
             broken = kind != "conflict"
-            call.in_doubt = broken and transaction is not None and transaction.answer is not None
             raise
         finally:
             member.inside.pop(process, None)

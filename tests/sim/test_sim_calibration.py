@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class TestFile:
     def test_unreadable_files_say_where_and_what_to_do(
         self,
         tmp_path: Path,
-        spoil,  # type: ignore[no-untyped-def]
+        spoil: Callable[[str], str],
         line: str | int | None,
         words: str,
     ) -> None:
@@ -85,6 +86,7 @@ class TestFile:
         path.write_text(json.dumps(data, indent=1))
         with pytest.raises(InputError, match="greater than or equal to 0") as caught:
             load(path)
+        assert caught.value.line is not None
         assert path.read_text().splitlines()[caught.value.line - 1].strip().startswith('"mean": -1.0')
         del data["requests"]["refresh"]
         path.write_text(json.dumps(data))

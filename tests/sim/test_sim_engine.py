@@ -152,8 +152,8 @@ class TestCommit:
 def outcomes(simulation: Simulation, request: str) -> dict[str, int]:
     """How requests of one kind ended."""
     rows = simulation.observation().requests
-    counts: dict[str, int] = rows[rows["request"] == request]["outcome"].value_counts().to_dict()
-    return counts
+    counts = rows[rows["request"] == request]["outcome"].value_counts()
+    return {str(outcome): int(count) for outcome, count in counts.items()}
 
 
 def simulate(

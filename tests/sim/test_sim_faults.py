@@ -9,7 +9,7 @@ from experiments.workload import ProbeStream, Workload
 from sim.analytic import dns_down, haproxy_down, stall
 from sim.engine.reference import Simulation, open_simulation
 from topologies.loader import load
-from topologies.model import Topology
+from topologies.model import Haproxy, Topology
 
 AT = 20.0
 WORKLOAD = Workload(
@@ -173,6 +173,7 @@ class TestFrontEnds:
         """The kernel accepts connections for it: up for ever."""
         deployed = load("iris-3site-galera", size="lab")
         front = deployed.services["frontend"]
+        assert isinstance(front, Haproxy)
         tcp = front.model_copy(update={"check": front.check.model_copy(update={"kind": "tcp"})})
         deployed = deployed.model_copy(update={"services": {**deployed.services, "frontend": tcp}})
         simulation = open_simulation(deployed, WORKLOAD, 1)

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+import experiments.loader
+import experiments.timeline
 from experiments.faults import Partition, ScheduledFault
 from experiments.hypothesis import Hypothesis, Scope
 from experiments.workload import ProbeStream, Workload
@@ -114,6 +116,13 @@ class TestContent:
         assert any(event["kind"] == "galera.non-primary" for event in prediction.events)
         assert prediction.windows == ((8.0, 16.0),)
 
+    def test_load_of_the_machine(self, prediction: Prediction) -> None:
+        """All nodes and the load generators together, as a share of the calibrated machine's cores."""
+        cores = Calibration.default().machine.cores
+        assert prediction.machine_busy is not None
+        assert sum(prediction.cpu_busy) / cores < prediction.machine_busy < 1.0
+        assert all(0 < busy <= 0.5 + 1e-6 for busy in prediction.cpu_busy)  # the quota of the lab size
+
     def test_json_round_trip(self, prediction: Prediction) -> None:
         """What is written is read back; there is no time stamp or path in it."""
         text = prediction.to_json()
@@ -155,6 +164,22 @@ class TestContent:
         vague = predict(quick, base, replications=20, workers=1).metrics[key]
         sharp = predict(quick, known(base), replications=20, workers=1).metrics[key]
         assert sharp.high - sharp.low < 0.7 * (vague.high - vague.low)
+
+
+@pytest.mark.parametrize("name", sorted(experiments.loader.library()))
+def test_library_experiments_can_be_predicted(name: str) -> None:
+    """Every experiment of the library runs to its end in the simulation and has values for its claims."""
+    experiment = experiments.loader.load(name)
+    scenario = Scenario(
+        load(experiment.topology, size="lab"),
+        experiment.workload,
+        experiments.timeline.compile_timeline(experiment),
+        experiment.hypotheses,
+    )
+    found = predict(scenario, replications=2, workers=1)
+    assert found.metrics["availability{flow=health}@whole"].high > 0.5
+    assert all(claim.probability is not None for claim in found.hypotheses)
+    assert found.warmup_detected < experiment.workload.duration / 2
 
 
 class TestProgram:
