@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -210,7 +211,15 @@ def _batches(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def await_agreement(topology: Topology, servers: Sequence[Daemon], patience: float = CATCH_UP) -> bool:
-    """Wait until all servers have applied the same; tell whether they did within ``patience`` seconds."""
+    """Wait until all servers have applied the same; tell whether they did within ``patience`` seconds.
+
+    A replica that lost its primary tries again once a minute only (`master_connect_retry`,
+    components.md 2.1). What is asked here is which writes are gone, not when the rest arrives, so it is
+    told to try now.
+    """
+    for server in servers:
+        if isinstance(topology.services[server.service], MariadbReplication):
+            _reconnect(server)
     deadline = time.monotonic() + patience
     while True:
         positions = [_position(topology, server) for server in servers]
@@ -219,6 +228,20 @@ def await_agreement(topology: Topology, servers: Sequence[Daemon], patience: flo
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.2)
+
+
+def _reconnect(server: Daemon) -> None:
+    with suppress(pymysql.err.MySQLError, OSError):
+        connection = mariadb.connect(server, timeout=_LOOK_UP_WITHIN)
+        try:
+            with connection.cursor(pymysql.cursors.DictCursor) as cursor:
+                cursor.execute("SHOW SLAVE STATUS")
+                status = cursor.fetchone()
+                if status and status["Slave_IO_Running"] != "Yes":
+                    cursor.execute("STOP SLAVE IO_THREAD")
+                    cursor.execute("START SLAVE IO_THREAD")
+        finally:
+            connection.close()
 
 
 def _position(topology: Topology, server: Daemon) -> str | None:
