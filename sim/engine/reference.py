@@ -15,7 +15,9 @@ from experiments.observation import Audit, Event, Observation
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.engine import faults
+from sim.engine.database import Member
 from sim.engine.deployment import Deployment
+from sim.engine.world import Daemon
 from sim.program import Program, Size, compile_program
 from topologies.model import Topology
 
@@ -116,9 +118,9 @@ class Simulation:
         self._windows[fault_id] = (self._windows[fault_id][0], self.now)
 
     def status(self) -> Mapping[str, State]:
-        """State of each component by name, sentinels left out."""
+        """State of each component by name, sentinels left out; a member that serves nobody is down."""
         return {
-            name: "down" if not daemon.up else "paused" if daemon.paused else "up"
+            name: state_of(daemon)
             for name, daemon in self._running.world.daemons.items()
             if daemon.component.kind != "sentinel"
         }
@@ -158,6 +160,17 @@ class Simulation:
         world = self._running.world
         elapsed = max(self.now, 1e-9)
         return {"cpu_busy": [round(cpu.busy / elapsed, 4) for cpu in world.cpus]}
+
+
+def state_of(daemon: Daemon) -> State:
+    """As a lab sees it from outside: by whether it answers."""
+    if not daemon.up:
+        return "down"
+    if daemon.paused:
+        return "paused"
+    if isinstance(daemon, Member) and not daemon.serving():
+        return "down"  # runs, but answers 1047
+    return "up"
 
 
 def describe(fault: Fault) -> str:

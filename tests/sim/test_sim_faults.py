@@ -86,6 +86,18 @@ class TestPartitionOfThree:
         assert len(late) > 10
         assert (late["outcome"] == "ok").all()
 
+    def test_status_shows_who_serves(self) -> None:
+        """A member without a primary component runs but is down for whoever asks; healed it is up."""
+        simulation = open_simulation(load("iris-3site-galera", size="lab"), WORKLOAD, 1)
+        simulation.run_until(AT)
+        number = simulation.inject(Partition(isolate=["edi"]))
+        simulation.run_until(AT + 8)
+        assert simulation.status()["db@edi"] == "down"
+        assert simulation.status()["db@ral"] == "up"
+        simulation.undo(number)
+        simulation.run_until(AT + 16)
+        assert simulation.status()["db@edi"] == "up"
+
     def test_acknowledged_writes_are_never_lost(self) -> None:
         """Doubtful ones exist: clients of the cut-off site were not told about writes that took effect."""
         audit = disturbed(Partition(isolate=["edi"])).observation().audit
