@@ -158,32 +158,6 @@ class TestDatabaseLost:
             finally:
                 stop(db.process)
 
-    def test_galera_node_that_is_not_prepared(self) -> None:
-        """1047 is a prompt 500 at /token, while health stays UP: its SELECT 1 touches no table.
-
-        `wsrep_reject_queries` takes the same branch of the server as a non-Primary component does.
-        """
-        galera = ["--wsrep-on=ON", "--wsrep-provider=/usr/lib/galera/libgalera_smm.so", "--binlog-format=ROW"]
-        port = free_port()
-        cluster = ["--wsrep-new-cluster", "--wsrep-cluster-address=gcomm://127.0.0.1"]
-        provider = f"--wsrep-provider-options=base_port={port};gmcast.listen_addr=tcp://127.0.0.1:{port}"
-        with (
-            database(Seed(users=1, bcrypt_cost=4), *galera, *cluster, provider) as db,
-            replica(db.directory, db.port, bcrypt_cost=4) as iam,
-            db.admin() as admin,
-            admin.cursor() as cursor,
-        ):
-            assert token(iam).status_code == 200
-            cursor.execute("SET GLOBAL wsrep_reject_queries = ALL")
-            for _ in range(3):
-                refused = token(iam)
-                assert refused.status_code == 500
-                assert refused.json()["error_description"].startswith("unavailable: (1047")
-                assert refused.elapsed.total_seconds() < 1.0
-                assert requests.get(iam.url + "actuator/health", timeout=30).status_code == 200
-            cursor.execute("SET GLOBAL wsrep_reject_queries = NONE")
-            assert token(iam).status_code == 200
-
 
 class TestProcess:
     """The replica as a daemon."""
