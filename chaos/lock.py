@@ -54,8 +54,8 @@ class LabLock:
     A process that already holds it may acquire it again (a session heals inside its own lock).
     """
 
-    _held: ClassVar[dict[Path, tuple[int, int]]] = {}
-    """Locks of this process: path -> (descriptor, how often acquired)."""
+    _held: ClassVar[dict[Path, tuple[int, int, Owner | None]]] = {}
+    """Locks of this process: path -> (descriptor, how often acquired, stale owner found)."""
 
     def __init__(self, lab_dir: Path, path: Path = MACHINE_LOCK) -> None:
         """Prepare the lock for a lab in ``lab_dir``."""
@@ -82,8 +82,8 @@ class LabLock:
             LabError: the lock file cannot be created.
         """
         if self.path in self._held:
-            descriptor, count = self._held[self.path]
-            self._held[self.path] = (descriptor, count + 1)
+            descriptor, count, self.stale = self._held[self.path]
+            self._held[self.path] = (descriptor, count + 1, self.stale)
             return self
         while True:
             descriptor = self._open()
@@ -107,7 +107,7 @@ class LabLock:
             os.close(descriptor)
             raise LabBusy(self._refusal(previous))
         self.stale = previous
-        self._held[self.path] = (descriptor, 1)
+        self._held[self.path] = (descriptor, 1, previous)
         me = Process.of(os.getpid())
         assert me is not None
         self._write(Owner(me.pid, me.started, " ".join(sys.argv), str(self.lab_dir)))
@@ -122,16 +122,16 @@ class LabLock:
         if self.path not in self._held:
             raise LabError("the lab's lock is not held by this process")
         self._write(Owner(process.pid, process.started, " ".join(sys.argv), str(self.lab_dir), standing=True))
-        descriptor, _ = self._held.pop(self.path)
+        descriptor, _, _ = self._held.pop(self.path)
         os.close(descriptor)
 
     def release(self) -> None:
         """Let go; the last release of a process empties the file. Harmless when not held."""
         if self.path not in self._held:
             return
-        descriptor, count = self._held[self.path]
+        descriptor, count, stale = self._held[self.path]
         if count > 1:
-            self._held[self.path] = (descriptor, count - 1)
+            self._held[self.path] = (descriptor, count - 1, stale)
             return
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
@@ -161,7 +161,7 @@ class LabLock:
 
     def _write(self, owner: Owner) -> None:
         # Replaced in place: a rename would take the flock away from under the path.
-        descriptor, _ = self._held[self.path]
+        descriptor, _, _ = self._held[self.path]
         text = json.dumps(asdict(owner)).encode()
         os.pwrite(descriptor, text, 0)
         os.ftruncate(descriptor, len(text))

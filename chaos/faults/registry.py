@@ -6,11 +6,10 @@ To add a fault: a model in `experiments.faults`, a driver in a file of its own, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from chaos.errors import InjectionError, LabError
 from chaos.faults import degrade, kill, partition, pause
-from chaos.faults.context import FaultContext, FaultDriver, Inverse
+from chaos.faults.context import Component, FaultContext, FaultDriver, Inverse
 from chaos.undo import Record, UndoLog
 from experiments.faults import Fault
 
@@ -90,8 +89,10 @@ def undo(context: FaultContext, log: UndoLog, record: Record) -> None:
 
 def undo_command(inverse: Inverse) -> str:
     """The inverse in words, for plans and reports."""
-    args: dict[str, Any] = inverse.args
-    if inverse.kind in {kill.KIND, pause.KIND}:
-        verb = "start again" if inverse.kind == kill.KIND else "SIGCONT to"
-        return f"{verb} {', '.join('{}@{}/{}'.format(*c) for c in args['components'])}"
-    return f"{inverse.kind} {args['name']}"
+    components = ", ".join(str(Component(*data)) for data in inverse.args.get("components", []))
+    return {
+        kill.KIND: f"start {components} again",
+        pause.KIND: f"continue {components}",
+        partition.KIND: "heal the cut",
+        degrade.KIND: "restore the link",
+    }[inverse.kind]

@@ -25,6 +25,8 @@ PERIOD = 0.010
 SMALLEST_QUOTA = 0.001
 """Seconds per period; the kernel refuses less (`min_cfs_quota_period`, kernel/sched/core.c)."""
 DEFAULT_WEIGHT = 1.0
+LAB_WEIGHT = 8.0
+"""Of `faultline` against everything else on the machine: what else runs should not slow a node down."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def detect(mounts_file: Path = Path("/proc/self/mounts")) -> Hierarchy:
                 if option in {"cpu", "cpuacct", "freezer"}:
                     v1.setdefault(option, Path(where))
     if "cpu" in v1:
-        mounts = tuple(dict.fromkeys(v1.values()))
+        # cpu first: what enters the last of them has entered all.
+        mounts = tuple(dict.fromkeys(v1[name] for name in ("cpu", "cpuacct", "freezer") if name in v1))
         return Hierarchy(1, mounts, v1["cpu"], v1.get("cpuacct"), v1.get("freezer"))
     if unified is not None:
         controllers = unified / "cgroup.controllers"
@@ -115,11 +118,12 @@ class Cgroups:
                 above = str(Path(*parts[:depth])) if depth else ""
                 for path in self.paths(above):
                     path.mkdir(exist_ok=True)
-                if depth == 0 and parts and self.hierarchy.version == 2 and self.hierarchy.cpu:
+                if depth == 0 and self.hierarchy.version == 2 and self.hierarchy.cpu:
                     # The cpu controller reaches the sites; below them only accounting is needed,
                     # and without it a site may hold processes itself.
                     _write(self.hierarchy.cpu / "cgroup.subtree_control", "+cpu")
-                    _write(self.paths("")[0] / "cgroup.subtree_control", "+cpu")
+                    if parts:
+                        _write(self.paths("")[0] / "cgroup.subtree_control", "+cpu")
         except OSError as error:
             raise LabError(f"cannot create control group {self.root}/{name}: {error.strerror}") from error
         if weight != DEFAULT_WEIGHT:
@@ -186,6 +190,13 @@ class Cgroups:
             with suppress(OSError):
                 found |= {entry.name for entry in path.iterdir() if entry.is_dir()}
         return sorted(str(Path(name) / child) if name else child for child in found)
+
+    def members(self, name: str) -> set[int]:
+        """Processes that have entered the last of the group's hierarchies, and so all of them."""
+        try:
+            return {int(line) for line in self.procs_files(name)[-1].read_text().split()}
+        except OSError:
+            return set()
 
     def pids(self, name: str = "", *, recursive: bool = True) -> list[int]:
         """Processes in the group (and in the groups below it), sorted."""

@@ -27,6 +27,8 @@ _ENTER = (
     'cd "$1"; shift; exec "$@"'
 )
 
+_ENTRY_PATIENCE = 10.0
+
 
 @dataclass(frozen=True)
 class Process:
@@ -133,6 +135,13 @@ def start(
     process = Process.of(pid)
     if process is None:  # pragma: no cover - a child of ours cannot be reaped by anybody else
         raise LabError(f"{argv[0]} ended at once: see {log}")
+    # From here on the group is how the process is found: by faults, by accounting, by `heal`.
+    deadline = time.monotonic() + _ENTRY_PATIENCE
+    while pid not in cgroups.members(group) and is_alive(process):
+        if time.monotonic() > deadline:
+            send(process, signal.SIGKILL)
+            raise LabError(f"{argv[0]} does not get into its control group {group}: see {log}")
+        time.sleep(0.0005)
     return process
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from chaos.errors import LabError
 from chaos.faults.context import Pair, PathClass
 from chaos.host import namespaces, processes
-from chaos.host.cgroups import Cgroups
+from chaos.host.cgroups import LAB_WEIGHT, Cgroups
 from chaos.host.processes import Process
 from chaos.lab.layout import Layout
 from chaos.wan import control
@@ -109,6 +109,7 @@ class Wan:
             LabError: something could not be created; call `down` (or heal) before trying again.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._cgroups.create(weight=LAB_WEIGHT)
         self._cgroups.create(GROUP, weight=WEIGHT)
         for station in self.plan.stations:
             namespaces.create(station.namespace)

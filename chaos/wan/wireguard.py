@@ -159,8 +159,10 @@ class Tunnels:
         self.implementation = "wireguard-go"
 
     def _await_socket(self, site: str, deadline: float) -> None:
+        # Connecting is the only sure sign: the file is there a moment before anybody listens, and
+        # `wg` takes a refusal for a dead process and removes the file.
         name = self._layout.interface(site)
-        while not (SOCKETS / f"{name}.sock").exists():
+        while not _listens(SOCKETS / f"{name}.sock"):
             if not processes.is_alive(self.processes[site]) or time.monotonic() > deadline:
                 raise LabError(f"wireguard-go for {name} does not start: see {self._directory}/{name}.log")
             time.sleep(0.01)
@@ -206,6 +208,11 @@ class Tunnels:
         else:
             version = ""
         return {"implementation": self.implementation, "version": version, "mtu": str(MTU)}
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(str(path)) == 0
 
 
 def version_of_wireguard_go() -> str | None:

@@ -102,6 +102,8 @@ class TestStale:
             with LabLock(Path("/tmp/mine"), path) as lock:
                 assert lock.stale is not None
                 assert (lock.stale.pid, lock.stale.lab_dir) == (other.pid, "/tmp/other-lab")
+                with LabLock(Path("/tmp/mine"), path) as again:
+                    assert again.stale == lock.stale
 
     def test_a_child_that_outlives_the_owner_does_not_keep_it(self, path: Path) -> None:
         """The descriptor is inherited over fork; the owner's death counts all the same."""
