@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ WORKLOAD = Workload(
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
     """A lab directory of this module's own, in a path that is short enough for sockets."""
-    path = Path("/tmp/fl-test-lab")  # noqa: S108
+    path = Path("/tmp/fl-test-lab")
     heal(path)
     yield path
     heal(path)
@@ -255,7 +256,7 @@ def test_a_lab_left_standing_belongs_to_nobody_and_everybody(directory: Path) ->
     lab = LocalLab(directory)
     assert {one.state for one in lab.status()} == {"up"}
     with pytest.raises(LabBusy, match="faultline lab down"):
-        LocalLab(Path("/tmp/fl-test-other")).up(load("iris-1site", size="lab"))  # noqa: S108
+        LocalLab(Path("/tmp/fl-test-other")).up(load("iris-1site", size="lab"))
     lab.down()
     assert leftovers() == []
 
@@ -300,27 +301,31 @@ def test_a_daemon_that_cannot_start_is_named_with_its_own_words(
     assert leftovers() == []
 
 
-def test_a_template_is_made_once(tmp_path: Path) -> None:
+@pytest.fixture
+def cache() -> Iterator[Path]:
+    """A cache directory that the database's account can pass into, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="fl-test-cache-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_template_is_made_once(cache: Path) -> None:
     """The second time it comes from the cache; another script makes another one; unfinished ones go."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:  # the server's account must reach it, as in the real cache
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    (tmp_path / "making-left-over").mkdir()
+    (cache / "making-left-over").mkdir()
     script = "CREATE DATABASE iam; CREATE TABLE iam.t (id INT PRIMARY KEY); INSERT INTO iam.t VALUES (1)"
-    first = template.ensure([script], tmp_path)
+    first = template.ensure([script], cache)
     made = first.data.stat().st_mtime_ns
     assert first.seqno > 0
-    assert template.ensure([script], tmp_path) == first
+    assert template.ensure([script], cache) == first
     assert first.data.stat().st_mtime_ns == made
-    other = template.ensure([script + ", (2)"], tmp_path)
+    other = template.ensure([script + ", (2)"], cache)
     assert other.digest != first.digest
-    assert not list(tmp_path.glob("making-*"))
+    assert not list(cache.glob("making-*"))
 
 
-def test_a_template_with_wrong_sql_says_so(tmp_path: Path) -> None:
+def test_a_template_with_wrong_sql_says_so(cache: Path) -> None:
     """The server's words are in the message, and nothing half-made stays in the cache."""
-    tmp_path.chmod(0o755)
-    with pytest.raises(LabError, match="database template.*NONSENSE"):
-        template.ensure(["NONSENSE"], tmp_path)
-    assert not list(tmp_path.glob("mariadb-*")) and not list(tmp_path.glob("making-*"))
+    with pytest.raises(LabError, match=r"database template.*NONSENSE"):
+        template.ensure(["NONSENSE"], cache)
+    assert not list(cache.glob("mariadb-*")) and not list(cache.glob("making-*"))

@@ -80,7 +80,7 @@ HAPROXY_LINES = [
     "[WARNING]  (24844) : Backup Server service/edi is DOWN, reason: Layer4 timeout, check duration: 2001ms. "
     "1 active and 1 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue.",
     '[WARNING]  (24844) : Server service/ral is DOWN, reason: Layer7 wrong status, code: 503, info: "", '
-    "check duration: 3ms. 0 active and 1 backup servers left. Running on backup. 0 sessions active, 0 requeued.",
+    "check duration: 3ms. 0 active and 1 backup servers left. Running on backup. 0 sessions active.",
     "[WARNING]  (24844) : Backup Server service/edi is UP, reason: Layer7 check passed, code: 200, check "
     "duration: 33ms. 1 active and 2 backup servers online. 0 sessions requeued, 0 total in queue.",
     "[ALERT]    (24844) : backend 'service' has no server available!",
