@@ -103,7 +103,7 @@ def database(seed: schema.Seed, *options: str) -> Iterator[DatabaseSandbox]:
         os.chown(directory, account.pw_uid, account.pw_gid)
         user = ["--user=mysql"]
     log = directory / "mariadbd.log"
-    process: subprocess.Popen[bytes] | None = None
+    sandbox: DatabaseSandbox | None = None
     try:
         data = directory / "data"
         install = ["--auth-root-authentication-method=normal", "--skip-test-db", f"--datadir={data}"]
@@ -135,8 +135,8 @@ def database(seed: schema.Seed, *options: str) -> Iterator[DatabaseSandbox]:
         schema.apply(schema.script(seed, user=ACCOUNT, password=ACCOUNT), str(sandbox.socket))
         yield sandbox
     finally:
-        if process is not None:
-            stop(process)
+        if sandbox is not None:
+            stop(sandbox.process)  # not `process`: a test may have restarted the daemon
         shutil.rmtree(directory, ignore_errors=True)
 
 
