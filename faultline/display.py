@@ -153,7 +153,7 @@ class Live:
 
         table = Table.grid(padding=(0, 1))
         table.add_column(width=2)
-        table.add_column(style="bold")
+        table.add_column(style="bold", min_width=10, no_wrap=True)
         table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
         table.add_column(justify="right")
         for phase in self._phases:

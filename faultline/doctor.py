@@ -61,7 +61,7 @@ def examine(home: Home | None = None) -> Examination:
         Task(
             "faultline run --backend local",
             writable and not lacking,
-            no_home or (f"{len(lacking)} things are missing, see above" if lacking else ""),
+            no_home or ("missing, see above: " + ", ".join(one.name for one in lacking) if lacking else ""),
         ),
     ]
     return Examination(capabilities, tasks, _remarks(home))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from chaos.lab.base import Lab
@@ -16,6 +17,7 @@ def ensure_runnable(backend: Backend, size: SizeName) -> None:
 
     Raises:
         MissingCapability: this machine lacks something; the message says what and how to get it.
+        LabBusy: it has a lab already.
         InputError: the local lab was asked for in production size.
     """
     if backend == SIMULATED:
@@ -30,6 +32,46 @@ def ensure_runnable(backend: Backend, size: SizeName) -> None:
     from chaos.host.capabilities import require
 
     require()
+    _ensure_free()
+
+
+def ensure_root() -> None:
+    """Refuse in plain words what only root can do.
+
+    Raises:
+        MissingCapability: this process may not look at or touch a lab.
+    """
+    from chaos.errors import MissingCapability
+    from chaos.host.capabilities import survey
+
+    root = next(one for one in survey(versions=False) if one.name == "root")
+    if not root.present:
+        raise MissingCapability(str(root))
+
+
+def _ensure_free() -> None:
+    """Refuse early what bringing the lab up would refuse after the prediction.
+
+    Raises:
+        LabBusy: a lab is up or a run is going on.
+    """
+    from chaos.errors import LabBusy
+    from chaos.host.processes import is_alive
+    from chaos.lab.layout import lab_directory
+    from chaos.lock import LabLock
+
+    owner = LabLock(lab_directory()).owner()
+    if owner is None or owner.pid == os.getpid() or not is_alive(owner.process):
+        return
+    if owner.standing:
+        raise LabBusy(
+            f"a lab is already up in {owner.lab_dir} (`{owner.command}`): "
+            "take it down with `faultline lab down`"
+        )
+    raise LabBusy(
+        f"another run has the lab: pid {owner.pid} (`{owner.command}`); wait for it, or end it with "
+        f"`kill {owner.pid}` and then `faultline heal`"
+    )
 
 
 def open_lab(inputs: Inputs, backend: Backend, note: Callable[[str], None]) -> Lab:

@@ -51,7 +51,9 @@ def heal(as_json: JsonOption = False) -> ExitCode:
     """Take back every fault still in force and remove whatever is left of a lab."""
     from chaos.heal import heal as heal_machine
     from faultline.console import out, print_json
+    from faultline.labs import ensure_root
 
+    ensure_root()
     done = heal_machine()
     if as_json:
         print_json({"done": done})

@@ -43,8 +43,10 @@ def up(
 def status(as_json: JsonOption = False) -> ExitCode:
     """State of every component of the running lab."""
     from faultline.console import print_json, print_table
+    from faultline.labs import ensure_root
     from faultline.standing import look
 
+    ensure_root()
     found = look()
     if as_json:
         print_json([vars(one) for one in found])
@@ -60,7 +62,9 @@ def down() -> ExitCode:
     """Take the lab down and remove every trace of it."""
     from chaos.heal import heal
     from faultline.console import out
+    from faultline.labs import ensure_root
 
+    ensure_root()
     for line in heal() or ["no lab was up"]:
         out().print(line, soft_wrap=True, markup=False)
     return ExitCode.HELD

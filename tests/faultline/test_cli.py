@@ -370,8 +370,57 @@ class TestCommands:
         assert set(complete_topology("")) < set(complete_either(""))
 
 
+LAB_PACKAGES = (
+    "cryptography",
+    "dns",
+    "gunicorn",
+    "joserfc",
+    "locust",
+    "pymysql",
+    "pyroute2",
+    "redis",
+    "sqlalchemy",
+    "werkzeug",
+)
+
+
 class TestProcess:
     """The installed command, as a process."""
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("predict", "baseline", "--replications", "2"),
+            ("run", "baseline", "--backend", "simulated", "--replications", "2"),
+            ("plan", "site-cut", "--no-predict"),
+            ("doctor",),
+        ],
+        ids=" ".join,
+    )
+    def test_base_dependencies_are_enough(self, own_place: Path, words: tuple[str, ...]) -> None:
+        """Predicting, running on the simulator, planning and the doctor need nothing of the lab extra."""
+        small = (
+            ("--set", "workload.users=2", "--set", "workload.duration=20s")
+            if words[0] in {"predict", "run"}
+            else ()
+        )
+        code = (
+            "import sys\n"
+            f"for name in {LAB_PACKAGES!r}: sys.modules[name] = None\n"
+            f"sys.argv = ['faultline', *{[*words, *small]!r}]\n"
+            "from faultline.cli import main\n"
+            "main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=own_place,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            check=False,
+        )
+        assert done.returncode in {0, 1, 2}, done.stderr
+        assert done.stdout
 
     def test_module_and_exit_code(self, own_place: Path) -> None:
         """`python -m faultline` exits with 64 for a bad file and writes nothing to standard output."""
