@@ -18,6 +18,7 @@ from chaos.lab import generators
 from chaos.lab.layout import Layout
 from chaos.lab.local import LocalLab, _links_cut
 from chaos.lab.state import STATE_FILE, LabState, Load, Running, StateFile
+from chaos.load.plan import COLUMNS
 from chaos.services import deployment
 from experiments.faults import Kill, Partition
 from experiments.observation import REQUEST_COLUMNS
@@ -160,7 +161,7 @@ def test_users_are_shared_out_whole_and_fairly(users: int, weights: list[float])
         assert abs(counts[name] - users * weight / sum(weights)) < 1.0 + 1e-6
 
 
-HEADER = ",".join(generators.COLUMNS)
+HEADER = ",".join(COLUMNS)
 
 
 def test_samples_are_read_while_they_are_written(tmp_path: Path) -> None:

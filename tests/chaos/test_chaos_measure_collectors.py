@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -116,9 +116,9 @@ def test_the_balancers_answers_change_with_the_state_not_with_its_time_to_live()
 class Lines:
     """A reader that makes an event of every line."""
 
-    def feed(self, line: str, now: float) -> list[Seen]:
+    def feed(self, line: str, now: float) -> Iterator[Seen]:
         """The line as an event."""
-        return [Seen(now, "log", line)]
+        yield Seen(now, "log", line)
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="\n\r"))), st.data())
