@@ -10,7 +10,7 @@ from typing import Any
 from faultline.home import Home, RunDirectory
 from faultline.predicting import SCHEMA, intervals_of
 from faultline.verdict import is_headline
-from faultline.wording import unit_of
+from faultline.wording import reading_order, unit_of
 from topologies.errors import InputError
 
 
@@ -62,7 +62,7 @@ def compare(home: Home, first: str, second: str, *, predictions: bool = False) -
     """
     a, b = (_side(home, reference, predictions) for reference in (first, second))
     faulted = any("@fault" in key for key in (*a.metrics, *b.metrics))
-    keys = [*a.metrics, *(key for key in b.metrics if key not in a.metrics)]
+    keys = sorted({*a.metrics, *b.metrics}, key=reading_order)
     pairs = [_pair(key, a.metrics.get(key), b.metrics.get(key), faulted) for key in keys]
     return {
         "first": {"name": a.name, "kind": a.kind},

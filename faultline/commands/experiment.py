@@ -223,6 +223,7 @@ def run(
 def _show_result(result: RunResult) -> None:
     from faultline.console import STYLES, out, print_table
     from faultline.report import headline_metrics
+    from faultline.verdict import Verdict
     from faultline.wording import show, show_interval, shown_value, title, where, window
 
     rows = [
@@ -236,7 +237,10 @@ def _show_result(result: RunResult) -> None:
         for m in headline_metrics(result.metrics)
     ]
     print_table(["metric", "when", "predicted [90 % interval]", "measured", "verdict"], rows, numeric=[2, 3])
-    claims = [(h.claim, show(h.value, h.unit), str(h.verdict), h.reason) for h in result.hypotheses]
+    claims = [
+        (h.claim, show(h.value, h.unit), str(h.verdict), "" if h.verdict is Verdict.HELD else h.reason)
+        for h in result.hypotheses
+    ]
     if claims:
         print_table(["hypothesis", "measured", "verdict", ""], claims, numeric=[1])
     style = STYLES.get(str(result.verdict), "")

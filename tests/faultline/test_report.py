@@ -114,6 +114,14 @@ class TestHtml:
         assert "Ended early" in text
         assert "relay did not start" in text
 
+    def test_a_killed_run_is_not_taken_for_a_prediction(self, files: RunFiles) -> None:
+        """Without an end and a verdict, the stage it was last seen at is told."""
+        record = {**files.record, "stage": "load"}
+        text = html(RunFiles(record, files.prediction, None, None, (), None))
+        assert "was killed there" in text
+        bare = html(RunFiles({"run_id": "x"}, files.prediction, None, None, (), None))
+        assert "Predicted, not measured" in bare
+
     def test_a_simulated_run_says_that_it_validates_nothing(self, files: RunFiles) -> None:
         """The notice stands at the top."""
         measurement = {**(files.measurement or {}), "validation": False}
