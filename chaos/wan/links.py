@@ -122,17 +122,16 @@ class Wan:
             log=self.directory / "relay.log",
             realtime=True,
         )
-        self._await_relay(time.monotonic() + timeout)
+        scheduling = self._await_relay(time.monotonic() + timeout)
         for station in self.plan.stations:
             namespaces.ip_batch(station.namespace, self._addressing(station))
-        self.tunnels.up(timeout)
+        self.tunnels.up(timeout, realtime=scheduling == "fifo")
 
-    def _await_relay(self, deadline: float) -> None:
+    def _await_relay(self, deadline: float) -> str:
         assert self.relay is not None
         while True:
             try:
-                control.request(self.socket, "ping")
-                return
+                return str(control.request(self.socket, "ping")["scheduling"])
             except LabError as error:
                 if not processes.is_alive(self.relay) or time.monotonic() > deadline:
                     raise LabError(f"the WAN relay does not start: see {self.directory}/relay.log") from error
