@@ -125,16 +125,25 @@ class Member(Daemon):
         self._waits: dict[int, simpy.Event] = {}
 
     def serving(self) -> bool:
-        """Whether a new connection would be accepted and a SELECT answered."""
-        return self.up and not self.paused and self.database.is_ready(self)
+        """Whether a statement that reads a table would be answered."""
+        return self.accepting() and self.database.is_ready(self)
 
-    def check(self) -> None:
-        """Fail as a statement would now.
+    def accepting(self) -> bool:
+        """Whether a new connection would be accepted and `SELECT 1` answered.
+
+        A member outside the primary component does both: error 1047 spares statements that touch
+        no table (tried on MariaDB 10.11 with galera 26.4: SELECT 1 and SELECT @@variable answer,
+        SELECT from a table, INSERT, BEGIN and COMMIT fail). facts/iam.md 7 inferred the opposite.
+        """
+        return self.up and not self.paused
+
+    def check(self, tables: bool = True) -> None:
+        """Fail as a statement would now; one without ``tables`` needs no primary component.
 
         Raises:
             DatabaseError: the server is down (2003/2013) or not part of a primary component (1047).
         """
-        if not self.up or not self.database.is_ready(self):
+        if not self.up or (tables and not self.database.is_ready(self)):
             raise DatabaseError("unavailable")
 
     def begin(self, process: simpy.Process | None) -> Transaction:

@@ -77,7 +77,7 @@ class Connections:
         env: the clock.
         size: maximum-pool-size.
         timeout: connection-timeout in seconds.
-        serving: whether the member would accept a connection and answer a SELECT now.
+        serving: whether the member would accept a connection and answer the test query now.
     """
 
     def __init__(

@@ -132,15 +132,15 @@ class Replica(Daemon):
     def _fresh(self) -> None:
         env, settings = self.world.env, self.settings
         self.threads = Threads(env, settings["threads"])
-        self.connections = Connections(env, settings["pool"], settings["pool_timeout"], self._serving)
+        self.connections = Connections(env, settings["pool"], settings["pool_timeout"], self._accepting)
 
     def start(self) -> None:
         """A new process has new pools."""
         self._fresh()
         super().start()
 
-    def _serving(self) -> bool:
-        if not self.member.serving():
+    def _accepting(self) -> bool:
+        if not self.member.accepting():
             return False
         if self.together:
             return True
@@ -191,7 +191,7 @@ class Replica(Daemon):
             for kind, trips, app, db, wait, size in self.plan.rows[call.kind]:
                 if kind == table.READ:
                     if not holding:
-                        yield from self._connect()
+                        yield from self._connect(call)
                         holding = True
                     yield from self._statements(call, trips, app, db, wait)
                     self.connections.release()
@@ -205,7 +205,7 @@ class Replica(Daemon):
                         call.status = STALE
                         return
                 elif kind == table.BEGIN:
-                    yield from self._connect()
+                    yield from self._connect(call)
                     holding = True
                     transaction = call.transaction = member.begin(process)
                 elif kind in (table.LOCK_INSERT, table.LOCK_RANGE):
@@ -235,12 +235,12 @@ class Replica(Daemon):
             if transaction is not None and transaction.number in member.transactions:
                 member.end(transaction)
 
-    def _connect(self) -> Steps:
+    def _connect(self, call: Call) -> Steps:
         got = yield from self.connections.acquire()
         if not got:
             raise DatabaseError("unavailable")
         try:
-            self.member.check()
+            self.member.check(tables=call.kind != "health")
         except DatabaseError:
             self.connections.release(broken=True)
             raise
@@ -259,7 +259,8 @@ class Replica(Daemon):
         env, member = self.world.env, self.member
         process = env.active_process
         assert process is not None
-        member.check()
+        tables = call.kind != "health"  # it asks SELECT 1
+        member.check(tables)
         yield from self._causal()
         member.inside[process] = None
         app *= call.app_factor
@@ -282,7 +283,7 @@ class Replica(Daemon):
         if member.paused:
             yield from member.until_running()
         member.inside.pop(process, None)
-        member.check()
+        member.check(tables)
 
     def _job(self, where: Daemon, demand: float, *owners: Daemon) -> Steps:
         event = simpy.Event(self.world.env)

@@ -34,6 +34,7 @@ class Sessions:
 
     def __init__(self, world: World, name: str, settings: dict[str, Any]) -> None:
         self._world = world
+        self._name = name
         mine = [component for component in world.program.components if component.service == name]
         self.instances = [Server(world, component) for component in mine if component.kind == "redis"]
         self.sentinels = [Server(world, component) for component in mine if component.kind == "sentinel"]
@@ -86,13 +87,20 @@ class Sessions:
             delay = self._world.network.delay(VPN, sender.site, receiver.site, size)
             self._world.at(delay, partial(self._arrive, message))
         for event in step.events:
-            kind = EVENTS.get(event.kind)
-            if kind:
-                known = 0 <= event.detail < len(self.instances)
-                detail = self.instances[event.detail].name if known else ""
-                self._world.recorder.event(self.sentinels[event.sentinel].name, kind, detail)
+            self._record(event)
         if step.roles:
             self._look_at_replicas()
+
+    def _record(self, event: sentinel.Event) -> None:
+        """Log what concerns the primary: nothing follows from a replica that is down."""
+        kind = EVENTS.get(event.kind)
+        watcher = event.sentinel
+        if kind is None or not 0 <= event.detail < len(self.instances):
+            return
+        if kind == "redis.sdown" and event.detail != self._watch.primary[watcher]:
+            return
+        site = self._world.program.sites[self.sentinels[watcher].site]
+        self._world.recorder.event(f"{self._name}@{site}", kind, self.instances[event.detail].name)
 
     def _arrive(self, message: sentinel.Message) -> None:
         now = self._world.env.now

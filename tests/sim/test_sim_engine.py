@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import simpy
 
+from experiments.faults import Partition
 from experiments.workload import ProbeStream, Workload
 from sim.analytic import order_time
 from sim.calibration import Calibration, Estimate
 from sim.engine.database import DatabaseError
 from sim.engine.deployment import Deployment
+from sim.engine.faults import inject
 from sim.engine.reference import Simulation, open_simulation
 from sim.program import Program, compile_program
 from sim.protocols import rowlocks
@@ -163,6 +165,37 @@ def simulate(
     simulation = Simulation.of(program(deployed, workload, calibration), seed)
     simulation.run_until(workload.duration)
     return simulation
+
+
+class TestDoubt:
+    """A commit in flight when its member loses the others (components.md 1.6)."""
+
+    @pytest.mark.parametrize(("start", "committed"), [(9.98, True), (10.0005, False)])
+    def test_committed_if_a_survivor_held_it(self, start: float, committed: bool) -> None:
+        """Sent before the cut it arrives at a survivor, after it it does not; the client gets 1180 anyway."""
+        deployment = Deployment(program(topology(3, rtt=0.03), quiet()), seed=1)
+        env, database = deployment.world.env, deployment.databases["db"]
+        seen: dict[str, Any] = {}
+
+        def write(name: str, at: float) -> Any:
+            yield env.timeout(at)
+            own = database.members[2].begin(env.active_process)
+            seen[name] = own
+            try:
+                yield from database.commit(own, 4000)
+            except DatabaseError as error:
+                seen[f"{name} error"] = error
+
+        env.process(write("asked", start))
+
+        def cut() -> None:
+            inject(deployment, Partition(isolate=["edi"]))
+
+        deployment.world.at(10.0, cut)
+        env.run(until=20)
+        assert seen["asked error"].in_doubt
+        assert seen["asked"].committed == committed
+        assert (0 < seen["asked"].seqno <= database.members[0].visible) == committed
 
 
 class TestConflicts:
