@@ -29,7 +29,7 @@ from chaos.lab.layout import Layout, lab_directory
 from chaos.lab.state import LabState, Load, Running, StateFile
 from chaos.lab.targets import Targets, live
 from chaos.lock import LabLock
-from chaos.measure import consistency, health, recorder
+from chaos.measure import consistency, health, recorder, starts
 from chaos.measure.collectors import PERIOD, Seen
 from chaos.services import deployment
 from chaos.services.daemon import Daemon
@@ -282,6 +282,11 @@ class LocalLab:
     def _note_links(self, links: Iterable[str], now: float, kind: str) -> None:
         for link in links:
             self._note(Seen(now, link, kind))
+
+    def start_times(self, rounds: int = 2) -> dict[str, list[float]]:
+        """Seconds until each kind of component serves again after a crash, see `chaos.measure.starts`."""
+        self._required()
+        return starts.start_times(self._file, self._cgroups, rounds)
 
     def _targets(self) -> Targets:
         return Targets(self._file, self._cgroups, self._wan)

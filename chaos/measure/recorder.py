@@ -164,7 +164,7 @@ class Sampler:
         )
 
     def _groups(self, state: LabState) -> list[str]:
-        return [*state.sites, "net", "load", *self._cgroups.children("load")]
+        return [*state.sites, "net", "load", *self._cgroups.children("load"), "recorder"]
 
     def _used(self, name: str) -> float | None:
         try:

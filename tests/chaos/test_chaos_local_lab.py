@@ -209,6 +209,7 @@ def test_health_was_sampled_all_along(observed: Observation) -> None:
     assert 0 < health["busy"] <= 1
     assert health["relay_worst"] is not None and health["prober_late"] is not None
     assert 0 < health["load_share"] < 1
+    assert 0 < health["cpu"]["recorder"] < 0.1, "the recorder must not disturb what it records"
     assert set(health["throttled"]) == {"ral", "cam", "edi"}
 
 
@@ -223,6 +224,15 @@ def test_a_member_without_its_data_copies_it_from_another(lab: LocalLab, observe
     lab.undo(killed)
     until(lambda: galera.is_synced(running.daemon(), 3), "db@edi synced after a full transfer", 60.0)
     assert "rsync SST completed" in running.log.read_text()
+
+
+def test_start_times_are_measured_for_every_kind(lab: LocalLab, observed: Observation) -> None:
+    """Each component is back afterwards, and a database that has to rejoin takes longest."""
+    found = lab.start_times(rounds=1)
+    assert set(found) == {"iam", "redis", "nginx", "haproxy", "db_rejoin"}
+    assert all(0.0 < seconds < 40.0 for values in found.values() for seconds in values)
+    assert max(found, key=lambda name: found[name][0]) == "db_rejoin"
+    until(lambda: {one.state for one in lab.status()} == {"up"}, "everything up again")
 
 
 def test_down_leaves_nothing(lab: LocalLab) -> None:
