@@ -40,7 +40,7 @@ def run(
             env=None if env is None else dict(env),
             check=False,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:  # an unreadable PATH entry gives the latter
         raise MissingCapability(
             f"{argv[0]} is not installed: run `faultline doctor` for the command"
         ) from error
