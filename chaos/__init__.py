@@ -1,0 +1,1 @@
+"""Breaks the real thing, measures what users see, and puts it back."""

@@ -13,7 +13,8 @@ import pandas as pd
 
 OUTCOMES = (
     "ok",
-    "conflict",  # HTTP 500 of the identity service (facts/iam.md 2.1: a lost certification)
+    "conflict",  # HTTP 500 whose cause the service names as a conflict (facts/iam.md 2.1: a lost certification)
+    "server-error",  # HTTP 500 of any other cause: the database refused (1047), was lost, or failed
     "stale",  # HTTP 400/401: the request read a member that had not applied the write yet (iam.md 2.2)
     "bad-gateway",  # 502
     "unavailable",  # 503
@@ -36,14 +37,19 @@ REQUEST_COLUMNS = {
 }
 
 
-def outcome_of(status: int) -> str:
-    """Name the outcome of an HTTP status (transport failures are named where they are seen)."""
+def outcome_of(status: int, *, conflict: bool = False) -> str:
+    """Name the outcome of an HTTP status (transport failures are named where they are seen).
+
+    Args:
+        status: HTTP status.
+        conflict: the service said that a status 500 was a write conflict.
+    """
     if 200 <= status < 300:
         return "ok"
     return {
         400: "stale",
         401: "stale",
-        500: "conflict",
+        500: "conflict" if conflict else "server-error",
         502: "bad-gateway",
         503: "unavailable",
         504: "gateway-timeout",

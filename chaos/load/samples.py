@@ -55,7 +55,7 @@ class SamplesFile:
             failure: outcome of a request that got no HTTP status (`timeout` or `refused`).
             body: the response, read for the access token it carries.
         """
-        outcome = outcome_of(status) if status else failure or "other"
+        outcome = outcome_of(status, conflict=is_conflict(body)) if status else failure or "other"
         token = ""
         if outcome == "ok" and request != "health":
             digest = token_digest(body)
@@ -90,3 +90,14 @@ def token_digest(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return ""
     return hashlib.sha256(str(token).encode()).hexdigest()
+
+
+def is_conflict(body: bytes) -> bool:
+    """Whether an error response says that a write conflict was its cause.
+
+    The identity service begins `error_description` with it (`chaos.iam.errors.DatabaseError.kind`).
+    """
+    try:
+        return str(json.loads(body)["error_description"]).startswith("conflict:")
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -29,7 +29,9 @@ from topologies.model import Galera, MariadbReplication, Topology
 BATCH = 500
 WRITES = ("access-token", "password", "refresh", "token-exchange")
 
-OPEN_OUTCOMES = frozenset(("conflict", "bad-gateway", "gateway-timeout", "timeout", "refused", "other"))
+OPEN_OUTCOMES = frozenset(
+    ("conflict", "server-error", "bad-gateway", "gateway-timeout", "timeout", "refused", "other")
+)
 """Outcomes after which a write may have been committed. `stale` (400, 401) and `unavailable` (503) are
 answers given before anything is written."""
 

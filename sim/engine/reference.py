@@ -23,7 +23,9 @@ from topologies.model import Topology
 
 State = Literal["up", "down", "paused", "unknown"]
 
-_OPEN = frozenset({"conflict", "bad-gateway", "gateway-timeout", "timeout", "refused", "other"})
+_OPEN = frozenset(
+    {"conflict", "server-error", "bad-gateway", "gateway-timeout", "timeout", "refused", "other"}
+)
 """Outcomes after which a write may have been committed: 401 and 503 come before anything is written."""
 
 

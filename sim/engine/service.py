@@ -49,12 +49,14 @@ class Call:
         reply: happens when the asker has an answer, or knows that none will come.
         fresh: the first request of its client connection.
         status: answer on its way back, 0 until there is one.
+        conflict: the status is 500 because of a write conflict.
         outcome: what the asker saw, empty until `reply`.
         transaction: its write transaction, once begun.
     """
 
     __slots__ = (
         "app_factor",
+        "conflict",
         "db_factor",
         "deadline",
         "fresh",
@@ -83,6 +85,7 @@ class Call:
         self.reply = reply
         self.fresh = True
         self.status = 0
+        self.conflict = False
         self.outcome = ""
         self.transaction: Transaction | None = None
 
@@ -90,7 +93,7 @@ class Call:
         """Tell the asker; only the first time counts."""
         if not self.outcome:
             self.status = status
-            self.outcome = outcome or outcome_of(status)
+            self.outcome = outcome or outcome_of(status, conflict=self.conflict)
             self.reply.succeed()
 
 
@@ -170,17 +173,18 @@ class Replica(Daemon):
             # The database ended the session: a conflict, or its process died.
             error = interrupt.cause
             kind = error.kind if isinstance(error, DatabaseError) else "unavailable"
-            call.status = self._status_of(call, kind)
+            self._fail(call, kind)
         except DatabaseError as error:
-            call.status = self._status_of(call, error.kind)
+            self._fail(call, error.kind)
         finally:
             self.inside.pop(process, None)
             threads.release()
 
     @staticmethod
-    def _status_of(call: Call, kind: str) -> int:
+    def _fail(call: Call, kind: str) -> None:
         # INDIGO neither retries nor distinguishes: 500 for whatever the database says (facts/iam.md 2.1).
-        return UNAVAILABLE if call.kind == "health" else SERVER_ERROR
+        call.status = UNAVAILABLE if call.kind == "health" else SERVER_ERROR
+        call.conflict = kind == "conflict"
 
     def _steps(self, call: Call, process: simpy.Process) -> Steps:
         member = self.member

@@ -34,6 +34,7 @@ class Service:
     def __init__(self) -> None:
         self.forms: list[dict[str, str]] = []
         self.fail_with = 0
+        self.cause = "conflict: (1213, 40001)"
         self.hang = False
         self.answers = ["127.0.0.1"]
         self.queries = 0
@@ -84,7 +85,9 @@ class Service:
                     await asyncio.sleep(60)
                 status = self.fail_with or 200
                 tokens = {"access_token": f"at{len(self.forms)}", "refresh_token": f"rt{len(self.forms)}"}
-                body = json.dumps(tokens if status == 200 else {"error": "server_error"})
+                body = json.dumps(
+                    tokens if status == 200 else {"error": "server_error", "error_description": self.cause}
+                )
                 writer.write(
                     f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
                     f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
@@ -157,6 +160,13 @@ def test_a_failed_step_ends_the_iteration(service: Service, tmp_path: Path) -> N
     assert set(samples.request) == {"password"}
     assert set(samples.outcome) == {"conflict"}
     assert not samples.token.any()
+
+
+def test_a_refusing_database_is_no_conflict(service: Service, tmp_path: Path) -> None:
+    """HTTP 500 counts as a conflict only if the service says that it was one."""
+    service.fail_with, service.cause = 500, "unavailable: (1047, 08S01)"
+    samples = generate("chaos.load.users", service, tmp_path, users=1, ramp=10.0, think=0.05)
+    assert set(samples.outcome) == {"server-error"}
 
 
 def test_a_user_gives_up_after_the_timeout(service: Service, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class TestPartitionOfThree:
         assert (health["outcome"] == "ok").all()
         tokens = inside[inside["request"] != "health"]
         assert len(tokens) > 10
-        assert (tokens["outcome"] == "conflict").all()
+        assert (tokens["outcome"] == "server-error").all()
         assert tokens["latency"].max() < 0.5
 
     def test_acknowledged_writes_are_never_lost(self) -> None:
