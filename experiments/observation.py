@@ -13,7 +13,7 @@ import pandas as pd
 
 OUTCOMES = (
     "ok",
-    "conflict",  # HTTP 500 whose cause the service names as a conflict (facts/iam.md 2.1: a lost certification)
+    "conflict",  # HTTP 500 that the service calls a conflict (facts/iam.md 2.1: a lost certification)
     "server-error",  # HTTP 500 of any other cause: the database refused (1047), was lost, or failed
     "stale",  # HTTP 400/401: the request read a member that had not applied the write yet (iam.md 2.2)
     "bad-gateway",  # 502
