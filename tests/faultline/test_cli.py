@@ -377,7 +377,6 @@ LAB_PACKAGES = (
     "joserfc",
     "locust",
     "pymysql",
-    "pyroute2",
     "redis",
     "sqlalchemy",
     "werkzeug",
