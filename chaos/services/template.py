@@ -208,22 +208,33 @@ def _run_all(connection: pymysql.Connection, statements: Sequence[str]) -> None:
 
 
 def _connect(path: Path, server: subprocess.Popen[bytes], log: Path) -> pymysql.Connection:
+    """A connection to the server once it takes statements: it listens before it is ready for them."""
     deadline = time.monotonic() + 60
     while True:
         with suppress(pymysql.err.OperationalError):
-            return pymysql.connect(
+            connection = pymysql.connect(
                 unix_socket=str(path),
                 user="root",
                 charset="latin1",
                 autocommit=True,
                 client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
             )
+            if _is_ready(connection):
+                return connection
+            connection.close()
         if server.poll() is not None or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
             raise LabError(
                 f"MariaDB did not start for the database template: {last[-1] if last else 'no log'}"
             )
         time.sleep(0.05)
+
+
+def _is_ready(connection: pymysql.Connection) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_ready'")
+        row = cursor.fetchone()
+    return row is not None and row[1] == "ON"
 
 
 def _free_port() -> int:
