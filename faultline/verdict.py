@@ -234,7 +234,8 @@ def judge_prediction(verdicts: Sequence[Verdict]) -> Judgement:
     if scored:
         chance = chance_of_so_few(inside, scored)
         if chance < SURPRISE:
-            return Judgement(Verdict.DEVIATED, f"{told}: true intervals would do this with {chance:.1%}")
+            likely = f"a chance of {chance:.1%}" if chance >= 0.001 else "a chance below 0.1%"
+            return Judgement(Verdict.DEVIATED, f"{told}: so few have {likely} if the intervals are true")
     if scored < MINIMUM_HEADLINES:
         return Judgement(Verdict.INCONCLUSIVE, f"{told}: too few to judge the prediction")
     if open_ones > scored:
