@@ -374,11 +374,9 @@ LAB_PACKAGES = (
     "cryptography",
     "dns",
     "gunicorn",
-    "joserfc",
     "locust",
     "pymysql",
     "redis",
-    "sqlalchemy",
     "werkzeug",
 )
 
