@@ -1,0 +1,1 @@
+"""Measurements and recordings that anyone can repeat."""
