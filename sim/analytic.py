@@ -84,11 +84,20 @@ def quota_elapsed(demand: float, quota: float, period: float) -> float:
 
 
 def stall(
-    suspect: float, check: float, keepalive: float, rtt: float, round_trips: tuple[float, float] = (5.0, 10.0)
+    suspect: float,
+    check: float,
+    keepalive: float,
+    rtt: float,
+    round_trips: tuple[float, float] = (4.0, 10.0),
+    retransmit: float = 1.0,
 ) -> tuple[float, float]:
-    """Shortest and longest write stall after a Galera member is lost (components.md 1.11)."""
+    """Shortest and longest write stall after a Galera member is lost.
+
+    components.md 1.11, and up to `evs.join_retrans_period` more until the members see that they agree
+    (:mod:`sim.protocols.joining`).
+    """
     low, high = round_trips
-    return suspect - keepalive + low * rtt, suspect + check + high * rtt
+    return suspect - keepalive + low * rtt, suspect + check + retransmit + high * rtt
 
 
 def haproxy_down(inter: float, fall: int, hung: bool, timeout: float | None = None) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sim.engine.links import Connections
@@ -36,6 +37,7 @@ class Group:
         self.galera = galera
         self.members = galera.galera_members
         count = self.count = len(self.members)
+        self._everybody = (1 << count) - 1
         self.timers = membership.Timers(
             suspect_timeout=settings["suspect_timeout"],
             inactive_timeout=settings["inactive_timeout"],
@@ -51,16 +53,16 @@ class Group:
         self._early: list[list[tuple[View, int, evs.Message]]] = [[] for _ in range(count)]
         self.left: set[int] = set()
         self.links = Connections(world, self.members, self.timers, self)
+        self.membership.order = [first.state for _ in range(count)]
+        self._armed = [inf] * count
         draws = world.streams.get("galera", "phase")
-        timers = self.timers
-        for index in range(count):
-            for period, call in (
-                (timers.inactive_check_period, self._check),
-                (timers.join_retrans_period, self._retransmit),
-                (timers.keepalive_period, self._keepalive),
-            ):
-                first_at = period * draws.uniform(draws.next())
-                world.every(period, first_at, lambda call=call, index=index: call(index))  # type: ignore[misc]
+        for index, member in enumerate(self.members):
+            # The members' clocks have drifted apart since the last view, when their timers started together.
+            phases = [draws.uniform(draws.next()) for _ in range(2)]
+            self.membership.check_at[index] = self.timers.inactive_check_period * phases[0]
+            self.membership.retrans_at[index] = self.timers.keepalive_period * phases[1]
+            member.on_change.append(lambda index=index: self._arm(index))  # type: ignore[misc]
+            self._arm(index)
 
     def _new_state(self, members: list[int]) -> evs.EvsState:
         user, send = self._windows
@@ -109,7 +111,9 @@ class Group:
         membership.start(self.membership, index, self.world.env.now, recovered=recovered)
         number, mask = self.membership.view[index], 1 << index
         self.views[index] = self._known_views[number] = View(number, mask, self._new_state([index]))
+        self.membership.order[index] = self.views[index].state
         self.links.started(index)
+        self._arm(index)
 
     def synced(self, index: int) -> None:
         """The member has all the data its component has."""
@@ -117,18 +121,22 @@ class Group:
 
     # -- timers ------------------------------------------------------------------------------
 
-    def _check(self, index: int) -> None:
-        if self.members[index].answering:
-            self._membership_step(index, membership.check(self.membership, index, self.world.env.now))
+    def _arm(self, index: int) -> None:
+        """Wake up for the member's next timer; a stopped process has none until it goes on."""
+        now = self.world.env.now
+        at = membership.next_timer(self.membership, index) if self.members[index].answering else inf
+        if at < inf:
+            at = max(at, now)
+        if at != self._armed[index]:
+            self._armed[index] = at
+            if at < inf:
+                self.world.at(at - now, lambda: self._wake(index, at))
 
-    def _retransmit(self, index: int) -> None:
-        if self.members[index].answering:
-            self._membership_step(index, membership.retransmit(self.membership, index, self.world.env.now))
-
-    def _keepalive(self, index: int) -> None:
-        if self.members[index].answering and self.membership.evs[index] == membership.OPERATIONAL:
-            view = self.views[index]
-            self._evs_step(view, index, evs.keepalive(view.state, index))
+    def _wake(self, index: int, at: float) -> None:
+        if self._armed[index] != at or not self.members[index].answering:
+            return
+        self._armed[index] = inf
+        self._membership_step(index, membership.timers(self.membership, index, self.world.env.now))
 
     # -- carrying out what the protocols say -------------------------------------------------
 
@@ -138,6 +146,8 @@ class Group:
                 self.links.carry(
                     index, peer, message.size, self._evs_arrival(view, index, peer, message), control=False
                 )
+            if view.mask != self._everybody:
+                self._show(index, self._everybody & ~view.mask)
         for delivery in step.deliveries:
             if delivery.payload < 0:
                 found = membership.deliver(self.membership, index, delivery.payload, self.world.env.now)
@@ -149,21 +159,28 @@ class Group:
 
     def _evs_arrival(self, view: View, sender: int, peer: int, message: evs.Message) -> Callable[[], None]:
         def arrive() -> None:
-            current = self.views[peer]
+            current, now = self.views[peer], self.world.env.now
             if current is view:
-                membership.heard(self.membership, peer, sender, self.world.env.now)
-                self._evs_step(view, peer, evs.receive(view.state, peer, message))
+                if self.membership.evs[peer] == membership.OPERATIONAL:
+                    membership.heard(self.membership, peer, sender, now)
+                    self._evs_step(view, peer, evs.receive(view.state, peer, message))
+                else:
+                    self._membership_step(peer, membership.ordered(self.membership, peer, message, now))
             elif view.number > current.number:
                 self._early[peer].append((view, sender, message))
+                if message.kind != evs.GAP:
+                    step = membership.ahead(self.membership, peer, sender, view.number, now)
+                    if step.installed:
+                        self._membership_step(peer, step)
 
         return arrive
 
     def _membership_step(self, index: int, step: membership.Step) -> None:
-        if step.gathering:
-            view = self.views[index]
-            self._evs_step(view, index, evs.flush(view.state, index))
+        for found in step.order:
+            self._evs_step(self.views[index], index, found)
         for message in step.sends:
-            for peer in members_of(message.targets & ~(1 << index)):
+            single = message.kind in (membership.REQUEST, membership.RECOVERY)
+            for peer in members_of(message.targets | (0 if single else self.links.peers(index))):
                 arrive = self._control_arrival(peer, message)
                 self.links.carry(index, peer, membership.CONTROL_BYTES, arrive, control=True)
         for number, mask in step.installed:
@@ -180,6 +197,7 @@ class Group:
             self.galera.joining(index)
         if step.installed or step.events or membership.can_send(self.membership, index):
             self.members[index].notify()
+        self._arm(index)
 
     def _control_arrival(self, peer: int, message: membership.Message) -> Callable[[], None]:
         def arrive() -> None:
@@ -188,11 +206,27 @@ class Group:
 
         return arrive
 
-    def reconnected(self, i: int, j: int) -> None:
-        """Two members are connected again."""
+    def _show(self, index: int, others: int) -> None:
+        """Connected members outside the view hear every broadcast too, and meet its sender by it."""
+        for peer in members_of(others & self.links.peers(index)):
+            if not self.membership.known[peer] >> index & 1:
+                self.links.carry(
+                    index, peer, evs.HEADER_BYTES, self._stranger_arrival(peer, index), control=True
+                )
+
+    def _stranger_arrival(self, peer: int, sender: int) -> Callable[[], None]:
+        def arrive() -> None:
+            found = membership.reconnected(self.membership, peer, sender, self.world.env.now)
+            self._membership_step(peer, found)
+
+        return arrive
+
+    def introduced(self, i: int, j: int) -> None:
+        """Two members are connected again: one that has just been started asks to join at once."""
         for one, other in ((i, j), (j, i)):
-            step = membership.reconnected(self.membership, one, other, self.world.env.now)
-            self._membership_step(one, step)
+            if self.membership.born[one] == self.membership.entered[one]:
+                found = membership.reconnected(self.membership, one, other, self.world.env.now)
+                self._membership_step(one, found)
 
     def _install(self, index: int, number: int, mask: int) -> None:
         """Member ``index`` closes its view and enters another."""
@@ -212,6 +246,7 @@ class Group:
                 if delivery.payload >= 0:
                     self.galera.delivered(index, delivery.payload)
         self.views[index] = view
+        self.membership.order[index] = view.state
         early, self._early[index] = self._early[index], []
         for later, sender, message in early:
             if later.number >= number:

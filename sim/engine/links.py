@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sim.engine.world import World
 from sim.program import VPN
 from sim.protocols import membership, tcp
+from sim.protocols.gmcast import HANDSHAKE_ROUND_TRIPS
 from sim.protocols.tables import members_of
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ class Connections:
             self._inbox[peer].append(arrive)
         elif member.up:
             arrive()
+
+    def peers(self, index: int) -> int:
+        """Members that ``index`` is connected to, as a bit mask."""
+        return sum(1 << peer for peer in range(self._count) if peer != index and self.linked[index][peer])
 
     # -- silence and its end -----------------------------------------------------------------
 
@@ -188,12 +193,13 @@ class Connections:
         self.connect_later(i, j, max(0.0, at - now))
 
     def connect_later(self, i: int, j: int, delay: float) -> None:
-        """Connect two members after ``delay`` seconds unless that is planned already."""
+        """Begin to connect two members after ``delay`` seconds unless that is planned already."""
         pair = (min(i, j), max(i, j))
         if pair in self._pending or self.linked[i][j]:
             return
         self._pending.add(pair)
-        self._world.at(delay, lambda: self._connect(*pair))
+        rtt = self._world.network.rtt(VPN, self._members[i].site, self._members[j].site)
+        self._world.at(delay + HANDSHAKE_ROUND_TRIPS * rtt, lambda: self._connect(*pair))
 
     def _connect(self, i: int, j: int) -> None:
         self._pending.discard((i, j))
@@ -211,17 +217,15 @@ class Connections:
             a, b = self._members[one].site, self._members[other].site
             for parcel in self._parcels.pop((one, other), ()):
                 self._deliver_at(one, other, now + network.one_way(VPN, a, b), parcel.arrive)
-        self._group.reconnected(i, j)
+        self._group.introduced(i, j)
         self._introduce(i, j)
 
     def _introduce(self, i: int, j: int) -> None:
         """Once one pair is connected, topology messages tell the others of both sides."""
-        network = self._world.network
         for a in members_of(self._group.mask(i)):
             for b in members_of(self._group.mask(j)):
                 if a != b and not self.linked[a][b] and self._alive(a, b):
-                    rtt = network.rtt(VPN, self._members[a].site, self._members[b].site)
-                    self.connect_later(a, b, TOPOLOGY_PERIOD * self._draw() + rtt)
+                    self.connect_later(a, b, TOPOLOGY_PERIOD * self._draw())
 
     def _draw(self) -> float:
         return self._draws.uniform(self._draws.next())

@@ -66,12 +66,14 @@ __all__ = [
     "Step",
     "aru",
     "causal_read",
+    "complete",
     "flush",
     "in_flight",
     "keepalive",
     "new_view",
     "order_time",
     "receive",
+    "recovered",
     "safe",
     "submit",
     "transitional",
@@ -178,6 +180,22 @@ def flush(state: EvsState, member: int) -> Step:
         _send_queued(state, member, -1, step)
     _deliver(state, member, step)
     return step
+
+
+def complete(state: EvsState, member: int, up_to: int) -> Step:
+    """Fill the member's own slots, empty, up to ``up_to``: on a JOIN that tells of slots others have used."""
+    step = Step([], [], [], True)
+    if state.last_sent[member] < up_to:
+        _fill(state, member, 0, -1, COMPLETION, up_to, step)
+        _deliver(state, member, step)
+    return step
+
+
+def recovered(state: EvsState, member: int, origin: int, reach: int) -> None:
+    """A survivor sent ``member`` the slots up to ``reach`` of an ``origin`` that is not there any more."""
+    place = member * state.n + origin
+    state.held[place] = max(state.held[place], reach)
+    state.known_aru[member * state.n + member] = aru(state, member)
 
 
 def aru(state: EvsState, member: int) -> int:

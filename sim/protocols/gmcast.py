@@ -1,22 +1,27 @@
 """Galera's connections (gmcast) and what a joining member copies: reconnecting, relaying, state transfer.
 
-Source: gcomm/src/gmcast.cpp (check_liveness, handle_failed, reconnect, gmcast_forget, relaying),
+Source: gcomm/src/gmcast.cpp (check_liveness, handle_failed, reconnect, gmcast_forget, handle_established),
+gmcast_proto.cpp (wait_handshake),
 components.md 1.11 and 1.12. Seconds throughout.
 
 Example:
-    >>> reconnect_at(cut=0.0, healed=18.0, excluded_at=6.0, age=0.0, draw=0.0)     # SYNs at 4, 5, 7, 11, 19 s
-    19.0
+    >>> reconnect_at(cut=0.0, healed=18.0, excluded_at=6.0, age=0.0, draw=0.0)     # SYNs at ..., 16, 17, 20 s
+    20.0
 """
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import NamedTuple
 
 from sim.protocols.membership_state import DEFAULT_TIMERS, Timers
-from sim.protocols.tcp import SYN_GIVES_UP, syn_retransmissions
+from sim.protocols.tcp import syn_retransmissions
 
 GMCAST_CHECK_PERIOD = 0.5
 """Seconds between looks at gmcast connections (hard-coded)."""
+
+HANDSHAKE_ROUND_TRIPS = 3.0
+"""From SYN to use: TCP, then HANDSHAKE, its response and OK (gmcast_proto.cpp)."""
 
 
 def reconnect_at(
@@ -32,11 +37,10 @@ def reconnect_at(
 ) -> float:
     """When a member that lost the others gets its first SYN through to one of them, in seconds.
 
-    gmcast gives a connection up after `peer_timeout` of silence and connects again 1 s later. That
-    connect goes into the dead link, and gmcast waits for it however long the kernel tries: so
-    what counts after the heal is the kernel's SYN back-off. The members of the
-    primary component forget the peer and do not call it; for time_wait / 2 after excluding it (time_wait if
-    it left) they also hang up on it, whereupon it calls again every second.
+    gmcast gives a connection up after `peer_timeout` of silence, also one that is still being made, and
+    connects again 1 s later: so SYNs go out at 0, 1 (and, with linear retransmission, 2) s of every 4 s. The
+    members of the primary component forget the peer and do not call it; for time_wait / 2 after excluding it
+    (time_wait if it left) they also hang up on it, whereupon it calls again every second.
 
     Args:
         cut: when packets stopped.
@@ -48,14 +52,17 @@ def reconnect_at(
         timers: see :class:`Timers`.
         syn_linear: `net.ipv4.tcp_syn_linear_timeouts` (4 since Linux 6.5).
     """
-    at = cut - age + timers.peer_timeout + GMCAST_CHECK_PERIOD * draw + timers.reconnect_period
-    if healed > at:
-        waits = [0.0, *syn_retransmissions(syn_linear)]
-        while all(at + wait < healed for wait in waits):
-            at += waits[-1] + SYN_GIVES_UP
-        at = next(at + wait for wait in waits if at + wait >= healed)
-    elif healed - cut + age < timers.peer_timeout:
+    if healed - cut + age < timers.peer_timeout:
         return healed
+    at = cut - age + timers.peer_timeout + GMCAST_CHECK_PERIOD * draw + timers.reconnect_period
+    cycle = sum(
+        GMCAST_CHECK_PERIOD * ceil(period / GMCAST_CHECK_PERIOD)
+        for period in (timers.peer_timeout, timers.reconnect_period)
+    )
+    # The SYN due just when gmcast gives up comes too late: the kernel's timer is never early.
+    waits = [0.0, *(wait for wait in syn_retransmissions(syn_linear) if wait < timers.peer_timeout)]
+    at += cycle * max(0, floor((healed - at) / cycle))
+    at = next((at + wait for wait in waits if at + wait >= healed), at + cycle)
     allowed = excluded_at + timers.time_wait / (1 if left else 2)
     while at < allowed:
         at += timers.reconnect_period

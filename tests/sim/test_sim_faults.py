@@ -69,18 +69,24 @@ class TestPartitionOfThree:
 
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_stall_and_eviction(self, seed: int) -> None:
-        """The majority stalls for the documented time, the isolated member turns non-primary about then."""
+        """The majority stalls for the documented time; alone, a member waits 1 s for its own JOIN.
+
+        Measured on the local lab at RTT 30 ms: non-primary after 5.94 to 6.49 s (benchmarks/galera_views.py).
+        """
         simulation = disturbed(Partition(isolate=["edi"]), seed=seed)
         low, high = stall(suspect=5.0, check=0.5, keepalive=1.0, rtt=0.031)
         assert low <= longest_write_gap(simulation, away_from="edi") <= high + 0.5
-        assert low <= first(simulation, "galera.non-primary", "db@edi") <= high
+        assert 5.9 <= first(simulation, "galera.non-primary", "db@edi") <= 6.55
         assert low <= first(simulation, "galera.view", "db@ral") <= high
         assert {e.component for e in simulation.events() if e.kind == "galera.non-primary"} == {"db@edi"}
 
     def test_the_member_comes_back_by_itself(self) -> None:
-        """Some 2 to 5 s after the heal it is primary again and serves."""
+        """It is primary again when its next call got through and all agreed, and serves.
+
+        Measured on the local lab at RTT 30 ms: 1.5 to 2.7 s after heals of cuts of 9 to 20 s.
+        """
         simulation = disturbed(Partition(isolate=["edi"]))
-        assert 20 + 1.5 < first(simulation, "galera.primary", "db@edi") < 20 + 6
+        assert 20 + 0.5 < first(simulation, "galera.primary", "db@edi") < 20 + 3.5
         rows = simulation.observation().requests
         late = rows[(rows["start"] > AT + 33) & (rows["front_end"] == "edi") & (rows["request"] == "health")]
         assert len(late) > 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,17 @@ from hypothesis import strategies as st
 from sim.protocols import evs
 from sim.protocols import membership as gm
 from sim.protocols.tables import mask_of, members_of
+
+MEASURED_VIEWS = (
+    (6.360, 6.475, 5.939, 6.120, 6.487, 6.106, 6.091, 6.072),
+    (6.461, 6.616, 6.061, 6.241, 6.124, 5.199, 6.212, 6.192),
+)
+"""Seconds from a cut of one of three sites to its member's `galera.non-primary` and to the majority's view.
+
+Local lab, iris-3site-galera at RTT 30 ms, 6 users; what benchmarks/galera_views.py measures."""
+
+RESOLUTION = 0.01
+"""Seconds between the looks of the test's event loop at the members' timers."""
 
 
 class Cluster:
@@ -29,12 +41,16 @@ class Cluster:
         self.cut: set[frozenset[int]] = set()
         self.held: list[Callable[[], None]] = []
         self.views: dict[int, evs.EvsState] = {0: evs.new_view(n)}
+        self.group_view = [0] * n
+        self.written = 0
         self.events: list[tuple[float, gm.Event]] = []
         self.delivered: list[list[tuple[float, int]]] = [[] for _ in range(n)]
         self.installed: list[list[tuple[float, int]]] = [[] for _ in range(n)]
+        self.group.order = [self.views[0]] * n
         for member in range(n):
-            self.every(0.5, phase * (member + 1) / n, partial(self.check, member))
-            self.every(1.0, 0.1 * member, partial(self.tick, member))
+            self.group.check_at[member] = phase * (member + 1) / n
+            self.group.retrans_at[member] = 0.1 * member
+            self.every(RESOLUTION, 0.0, partial(self.tick, member))
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         """Call later."""
@@ -50,28 +66,26 @@ class Cluster:
 
         self.at(first, again)
 
-    def check(self, member: int) -> None:
-        """Look for inactive peers."""
-        self.act(member, gm.check(self.group, member, self.now))
+    def tick(self, member: int) -> None:
+        """Run the timers that are due; peers outside the view are heard once they may be connected again."""
+        for peer in range(self.n):
+            excluded = max((at for m in (member, peer) for at, _ in self.installed[m][-1:]), default=0.0)
+            foreign = not self.group.known[member] >> peer & 1 and frozenset((member, peer)) not in self.cut
+            alive = gm.CLOSED not in (self.group.evs[peer], self.group.evs[member])
+            if foreign and alive and self.now > excluded + 2.5:
+                self.act(member, gm.reconnected(self.group, member, peer, self.now))
+        self.act(member, gm.timers(self.group, member, self.now))
 
     def control_arrives(self, member: int, message: gm.Message) -> None:
         """A control message reaches a member."""
         self.act(member, gm.receive(self.group, member, message, self.now))
 
-    def tick(self, member: int) -> None:
-        """Keepalive, or retransmission outside OPERATIONAL; connections to forgotten peers."""
-        for peer in range(self.n):
-            excluded = max((at for m in (member, peer) for at, _ in self.installed[m][-1:]), default=0.0)
-            foreign = not self.group.mask[member] >> peer & 1 and frozenset((member, peer)) not in self.cut
-            alive = gm.CLOSED not in (self.group.evs[peer], self.group.evs[member])
-            if foreign and alive and self.now > excluded + 2.5:
-                self.act(member, gm.reconnected(self.group, member, peer, self.now))
-                self.act(peer, gm.reconnected(self.group, peer, member, self.now))
-        if self.group.evs[member] == gm.OPERATIONAL:
+    def write(self, member: int) -> None:
+        """Broadcast a write set if the member can send."""
+        self.written += 1
+        if gm.can_send(self.group, member):
             view = self.group.view[member]
-            self.evs_step(member, view, evs.keepalive(self.views[view], member))
-        elif self.group.evs[member] != gm.CLOSED:
-            self.act(member, gm.retransmit(self.group, member, self.now))
+            self.evs_step(member, view, evs.submit(self.views[view], member, self.written, 500))
 
     def send(self, source: int, target: int, call: Callable[[], None]) -> None:
         """Carry a message, or hold it while the pair is cut."""
@@ -98,15 +112,15 @@ class Cluster:
         if group.evs[member] == gm.CLOSED:
             return
         if group.view[member] < view:  # the sender installed first: TCP keeps it for us
+            self.act(member, gm.ahead(group, member, message.sender, view, self.now))
             self.at(self.now + 0.001, partial(self.evs_arrives, member, view, message))
         elif group.view[member] == view:
-            gm.heard(group, member, message.sender, self.now)
-            self.evs_step(member, view, evs.receive(self.views[view], member, message))
+            self.act(member, gm.ordered(group, member, message, self.now))
 
     def act(self, member: int, step: gm.Step) -> None:
         """Carry out a membership step."""
-        for view in step.gathering:
-            self.evs_step(member, view, evs.flush(self.views[view], member))
+        for found in step.order:
+            self.evs_step(member, self.group_view[member], found)
         for message in step.sends:
             for other in members_of(message.targets):
                 self.send(
@@ -117,6 +131,8 @@ class Cluster:
         for view, mask in step.installed:
             if view not in self.views:
                 self.views[view] = evs.new_view(self.n, members=members_of(mask))
+            self.group_view[member] = view
+            self.group.order[member] = self.views[view]
             self.installed[member].append((self.now, mask))
         self.events += [(self.now, event) for event in step.events]
         for payload in step.submits:
@@ -165,59 +181,108 @@ class Cluster:
 class TestStall:
     """How long writes hang (components.md 1.11; the measured numbers are at RTT 100 ms)."""
 
-    def test_a_crash_of_one_of_three_stalls_for_suspicion_and_seven_round_trips(self) -> None:
-        """Measured 6.2 s; the rule is 5-5.5 s (less the age of the last message) plus 5..10 RTT."""
+    def test_a_crash_of_one_of_three_stalls_for_suspicion_retransmission_and_some_round_trips(self) -> None:
+        """Measured 6.2 s: 5-5.5 s less the age of the last message, 1 s until the next JOINs, 5..7 RTT."""
         cluster = Cluster(3, 0.05)
         cluster.run(10.0)
         gm.crash(cluster.group, 2)
         stall = max(cluster.sendable(m, 10.0) for m in (0, 1)) - 10.0
-        assert 4.0 + 0.5 <= stall <= 5.5 + 1.0
+        assert 5.0 - 0.8 + 1.0 + 0.5 <= stall <= 5.5 + 1.0 + 0.7
         view_at = min(at for at, _ in cluster.installed[0])
         rounds = (10.0 + stall - view_at) / 0.1
         assert 3.9 <= rounds <= 6.1
 
-    def test_agreement_takes_five_to_ten_round_trips(self) -> None:
-        """From the last suspicion to sending again, for two and three survivors and several delays."""
+    def test_agreement_waits_for_the_retransmission_timer(self) -> None:
+        """From the first suspicion to the view 1 s and 1.5 to 3.5 RTT; the rest is round trips."""
         for n, one_way in ((3, 0.05), (4, 0.05), (3, 0.015), (5, 0.1)):
             cluster = Cluster(n, one_way)
             cluster.run(10.0)
             gm.crash(cluster.group, n - 1)
-            resumed = cluster.sendable(0, 10.0)
-            checks = [0.25 * (m + 1) / n for m in range(n - 1)]
-            silent_since = [10.0 + one_way] * (n - 1)
-            suspected = max(
-                c + 0.5 * int((since + 5.0 - c) / 0.5 + 1)
-                for c, since in zip(checks, silent_since, strict=True)
-            )
-            assert resumed - suspected <= 10 * 2 * one_way
-            assert resumed - suspected >= -1.0 - 0.5 + 5 * 2 * one_way
+            cluster.run(14.0)
+            while all(state == gm.OPERATIONAL for state in cluster.group.evs[:-1]):
+                cluster.run(cluster.now + RESOLUTION)
+            suspected = cluster.now
+            resumed = cluster.sendable(0, suspected)
+            installed = cluster.installed[0][0][0]
+            assert 1.0 + 1.5 * 2 * one_way <= installed - suspected <= 1.0 + 3.5 * 2 * one_way + 0.05
+            assert 2 * 2 * one_way <= resumed - installed <= 6.5 * 2 * one_way
+
+    def test_members_that_suspect_together_agree_at_once(self) -> None:
+        """Idle, with timers in step: the JOINs cross and say the same, nobody waits for a retransmission."""
+        cluster = Cluster(3, 0.05)
+        for member in range(3):
+            cluster.group.check_at[member] = 0.2
+            cluster.group.retrans_at[member] = 0.4
+        cluster.run(10.0)
+        gm.crash(cluster.group, 2)
+        assert max(cluster.sendable(m, 10.0) for m in (0, 1)) - 10.0 <= 5.0 + 0.5 + 0.8
+
+    def test_messages_under_way_make_them_wait_again(self) -> None:
+        """The same with commits that hang at both: flushed late, they are missing in the other's JOIN."""
+        cluster = Cluster(3, 0.03)
+        for member in range(3):
+            cluster.group.check_at[member] = 0.2
+            cluster.group.retrans_at[member] = 0.4
+        cluster.run(10.0)
+        gm.crash(cluster.group, 2)
+        for number in range(8):
+            for member in (0, 1):
+                step = evs.submit(cluster.views[0], member, number, 500)
+                cluster.evs_step(member, 0, step)
+            cluster.run(cluster.now + 0.5)
+        stall = max(cluster.sendable(m, 14.0) for m in (0, 1)) - 10.0
+        assert 6.0 <= stall <= 5.5 + 1.0 + 0.5
+
+    def test_cut_off_members_match_the_lab(self) -> None:
+        """Measured on the local lab at RTT 30 ms (see MEASURED_VIEWS): same mean and same range."""
+        isolated, majority = [], []
+        for number in range(12):
+            cluster = Cluster(3, 0.015, phase=0.04 * (number + 1))
+            cluster.every(0.13, 0.3, partial(cluster.write, number % 2))
+            cluster.run(10.0 + 0.037 * number)
+            began = cluster.now
+            cluster.isolate([2])
+            cluster.run(began + 8.0)
+            isolated.append(cluster.first("galera.non-primary", 2) - began)
+            majority.append(cluster.first("galera.view", 0) - began)
+        for modelled, measured in zip((isolated, majority), MEASURED_VIEWS, strict=True):
+            assert min(modelled) >= 5.0
+            assert max(modelled) <= 6.7
+            assert median(modelled) == pytest.approx(median(measured), abs=0.25)
 
     def test_a_graceful_leave_takes_about_eight_round_trips(self) -> None:
-        """Measured 0.8 s at RTT 100."""
+        """Measured 0.8 s at RTT 100; nothing is under way."""
         cluster = Cluster(3, 0.05)
-        cluster.run(10.0)
+        cluster.run(10.45)
         cluster.act(2, gm.leave(cluster.group, 2))
-        stall = max(cluster.sendable(m, 10.0) for m in (0, 1)) - 10.0
+        stall = max(cluster.sendable(m, 10.45) for m in (0, 1)) - 10.45
         assert 0.6 <= stall <= 0.9
         assert not [e for _, e in cluster.events if e.kind == "galera.non-primary"]
 
     def test_tuned_timers_shorten_the_stall(self) -> None:
-        """Measured 1.3 s with keepalive 0.3, check 0.1, suspect 1 s at RTT 100."""
-        cluster = Cluster(3, 0.05)
-        cluster.group.timers = gm.Timers(suspect_timeout=1.0, inactive_check_period=0.1)
-        for member in range(3):
-            cluster.every(0.1, 0.01, partial(cluster.check, member))
-            cluster.every(0.3, 0.02, partial(cluster.tick, member))
-        cluster.run(10.0)
-        gm.crash(cluster.group, 2)
-        assert 1.2 <= cluster.sendable(0, 10.0) - 10.0 <= 1.8
+        """Measured 1.3 s with keepalive 0.3, check 0.1, suspect 1 s at RTT 100, where all suspected together.
+
+        Where they do not, the retransmission of JOINs adds up to a second.
+        """
+        stalls = []
+        for number in range(8):
+            cluster = Cluster(3, 0.05, phase=0.012 * number)
+            cluster.group.timers = gm.Timers(
+                suspect_timeout=1.0, inactive_check_period=0.1, keepalive_period=0.3, install_timeout=1.5
+            )
+            cluster.run(10.0)
+            gm.crash(cluster.group, 2)
+            stalls.append(cluster.sendable(0, 10.0) - 10.0)
+        assert min(stalls) <= 1.6
+        assert min(stalls) >= 0.7
+        assert max(stalls) <= 1.1 + 1.0 + 0.8
 
 
 class TestPartition:
     """Who stays primary, and what happens after (components.md 1.11, table of measured cases)."""
 
     def test_one_of_three_cut_off_loses_primary_and_comes_back(self) -> None:
-        """Isolated: non-primary at 5-6.4 s, reads served until then; the merge stalls all for 1-1.8 s."""
+        """Isolated: non-primary at 6-6.5 s, reads served until then; the merge stalls all for 1-1.8 s."""
         cluster = Cluster(3, 0.05)
         cluster.run(10.0)
         cluster.isolate([2])
@@ -225,14 +290,14 @@ class TestPartition:
         assert gm.is_ready(cluster.group, 2)
         cluster.run(30.0)
         lost = cluster.first("galera.non-primary", 2) - 10.0
-        assert 4.0 <= lost <= 6.4
+        assert 5.0 <= lost <= 6.5
         assert not gm.is_ready(cluster.group, 2)
         assert gm.can_send(cluster.group, 0)
         assert cluster.group.mask[0] == 0b011
         cluster.heal()
         assert not gm.can_send(cluster.group, 0)
         back = cluster.sendable(0, 30.0) - 30.0
-        assert 0.7 <= back <= 1.8
+        assert 1.0 <= back <= 1.8
         cluster.run(32.0)
         assert cluster.group.mask == [0b111] * 3
         assert gm.is_joining(cluster.group, 2)
@@ -248,7 +313,7 @@ class TestPartition:
         cluster.isolate([2, 3])
         cluster.run(20.0)
         assert [gm.is_ready(cluster.group, m) for m in range(4)] == [False] * 4
-        assert all(4.0 <= cluster.first("galera.non-primary", m) - 10.0 <= 6.6 for m in range(4))
+        assert all(5.0 <= cluster.first("galera.non-primary", m) - 10.0 <= 6.8 for m in range(4))
         cluster.heal()
         assert max(cluster.sendable(m, 20.0) for m in range(4)) - 20.0 <= 2.2
         assert cluster.group.mask == [0b1111] * 4
@@ -271,12 +336,12 @@ class TestPartition:
         assert cluster.group.prim[:3] == [0, 0, 0]
 
     def test_two_members_lose_primary_when_one_crashes(self) -> None:
-        """n=2, kill 1: the survivor has half, which is not a majority."""
+        """n=2, kill 1: the survivor has half, which is not a majority; measured at 6.2 s."""
         cluster = Cluster(2, 0.05)
         cluster.run(10.0)
         gm.crash(cluster.group, 1)
         cluster.run(20.0)
-        assert 4.0 <= cluster.first("galera.non-primary", 0) - 10.0 <= 6.2
+        assert 5.2 <= cluster.first("galera.non-primary", 0) - 10.0 <= 6.5
         assert not gm.is_ready(cluster.group, 0)
 
     def test_two_members_stay_primary_when_one_leaves_gracefully(self) -> None:
@@ -431,11 +496,17 @@ class TestChaos:
 class TestConnections:
     """Reconnecting, relaying, state transfer."""
 
-    def test_reconnect_follows_the_kernels_syn_backoff(self) -> None:
-        """Connects 4 s after the cut; SYNs 1, 3, 7, 15 s later: 20 s heal is used at 4 + 31 at the latest."""
-        assert gm.reconnect_at(0.0, 18.0, 6.0, 0.0, 0.0) == pytest.approx(4.0 + 15.0)
-        assert gm.reconnect_at(0.0, 20.0, 6.0, 0.0, 0.0) == pytest.approx(4.0 + 31.0)
-        assert gm.reconnect_at(0.0, 20.0, 6.0, 0.0, 0.0, syn_linear=4) == pytest.approx(4.0 + 19.0)
+    def test_reconnect_follows_gmcasts_own_retries(self) -> None:
+        """Connects 4 s after the cut and every 4 s from then on; SYNs 0 and 1 s, linear also 2 s later.
+
+        Measured on the local lab (linear): connects at 4.42, 8.42, 12.43 s after a cut; healed at 11.0 s the
+        connection stood 3 RTT of 30 ms after the last of these.
+        """
+        assert gm.reconnect_at(0.0, 18.0, 6.0, 0.0, 0.0) == pytest.approx(20.0)
+        assert gm.reconnect_at(0.0, 16.5, 6.0, 0.0, 0.0) == pytest.approx(17.0)
+        assert gm.reconnect_at(0.0, 17.5, 6.0, 0.0, 0.0, syn_linear=4) == pytest.approx(18.0)
+        assert gm.reconnect_at(0.0, 18.5, 6.0, 0.0, 0.0, syn_linear=4) == pytest.approx(20.0)
+        assert gm.reconnect_at(0.0, 11.0, 6.1, 0.0, 0.84, syn_linear=4) == pytest.approx(12.43, abs=0.02)
 
     def test_reconnect_waits_for_the_ban(self) -> None:
         """Hung up on until 2.5 s after the exclusion, retried every second."""
@@ -453,9 +524,9 @@ class TestConnections:
         linear=st.integers(0, 4),
     )
     def test_reconnect_is_after_the_heal(self, cut: float, age: float, draw: float, linear: int) -> None:
-        """Never before packets pass, and never more than the kernel's longest pause later."""
+        """Never before packets pass, and never later than the next retry, or the ban and one more."""
         at = gm.reconnect_at(0.0, cut, 6.0, age, draw, syn_linear=linear)
-        assert cut <= at <= cut + 64.0 + 6.0
+        assert cut <= at <= max(cut + 4.0, 6.0 + 2.5 + 1.0) + 0.5
 
     def test_relaying_takes_the_best_detour(self) -> None:
         """A and B cut, C reaches both: the delay is the sum; without C there is none."""
