@@ -50,6 +50,7 @@ class Baseline:
     vpn_extra: list[float] = field(default_factory=list)
     public_extra: list[float] = field(default_factory=list)
     load_cpu: list[float] = field(default_factory=list)
+    start: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Meter:

@@ -1,7 +1,8 @@
 """`faultline calibrate`: fit this machine's service demands from small measurements at rest.
 
-Two labs, one after the other: a single site for requests, statements and commits; two sites for what
-links and replication add. Neither sees a fault, and no run that is predicted later contributes.
+Two labs, one after the other: a single site for requests, statements and commits; three sites for what
+links and replication add and for how long components take to start again. Neither is under load, and no
+run that is predicted later contributes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ from topologies.model import Topology
 
 REQUESTS = 30
 """Requests of each kind: their standard error falls below that between two sittings."""
+
+
+def _syn_linear_timeouts() -> int:
+    """How many SYNs the kernel repeats at 1 s before it backs off; older kernels back off at once."""
+    setting = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
+    return int(setting.read_text()) if setting.exists() else 0
 
 
 def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
@@ -46,7 +53,7 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
     cores = os.cpu_count() or 1
     # Without a quota: what is asked for is the demand, not how long a quota stretches it.
     alone = load_topology("iris-1site", size="lab", overrides=[f"sites.ral.cpu={cores}"])
-    pair = load_topology("iris-2site-galera", size="lab")
+    trio = load_topology("iris-3site-galera", size="lab")
 
     @contextmanager
     def lab_of(topology: Topology, text: str) -> Iterator[tuple[LocalLab, LabState]]:
@@ -66,13 +73,15 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
         baseline.commits(state, "ral", 50, found)
         shown.phase("load", "what the load generator costs")
         baseline.load(lab, state, 14.0, found)
-    one, other = list(pair.sites)[:2]
-    with lab_of(pair, "two sites") as (lab, state):
+    one, other = list(trio.sites)[:2]
+    with lab_of(trio, "three sites") as (lab, state):
         shown.phase("links", "what the VPN and the relay add")
-        link = next(link for link in pair.links if set(link.between) == {one, other})
+        link = next(link for link in trio.links if set(link.between) == {one, other})
         baseline.delays(state, one, other, link.rtt, 40, found)
         shown.phase("replication", "what another member's write sets cost")
         baseline.applying(lab, state, one, other, 40, found)
+        shown.phase("starts", "how long components take to serve again", 30.0)
+        found.start = lab.start_times(rounds=2)
 
     shown.phase("fit")
     calibration = fit(
@@ -85,8 +94,10 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
             vpn_extra=found.vpn_extra,
             public_extra=found.public_extra,
             load_cpu=found.load_cpu,
+            start=found.start,
             cores=cores,
             quota=None,
+            tcp_syn_linear_timeouts=_syn_linear_timeouts(),
             facts={name: str(value) for name, value in (facts.machine() | facts.versions()).items()},
             source=f"measured on this machine, one user at one site, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
