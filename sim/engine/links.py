@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.engine.world import World
@@ -72,9 +73,9 @@ class Connections:
         now = self._world.env.now
         if not self.linked[sender][peer]:
             relay = self._relay[sender][peer]
-            if relay >= 0 and self._members[relay].answering:
+            if relay >= 0 and self._alive(sender, relay) and self._alive(relay, peer):
                 self._deliver_at(sender, peer, now + self._through(sender, relay, peer, size), arrive)
-            else:
+            elif not control:
                 self._parcels.setdefault((sender, peer), deque()).append(Parcel(now, control, arrive))
             return
         a, b = self._members[sender].site, self._members[peer].site
@@ -102,8 +103,9 @@ class Connections:
             arrive()
 
     def peers(self, index: int) -> int:
-        """Members that ``index`` is connected to, as a bit mask."""
-        return sum(1 << peer for peer in range(self._count) if peer != index and self.linked[index][peer])
+        """Members that ``index`` is connected to, if only through another one, as a bit mask."""
+        linked, relay = self.linked[index], self._relay[index]
+        return sum(1 << p for p in range(self._count) if p != index and (linked[p] or relay[p] >= 0))
 
     # -- silence and its end -----------------------------------------------------------------
 
@@ -222,10 +224,21 @@ class Connections:
 
     def _introduce(self, i: int, j: int) -> None:
         """Once one pair is connected, topology messages tell the others of both sides."""
+        network = self._world.network
         for a in members_of(self._group.mask(i)):
             for b in members_of(self._group.mask(j)):
                 if a != b and not self.linked[a][b] and self._alive(a, b):
-                    self.connect_later(a, b, TOPOLOGY_PERIOD * self._draw())
+                    teller, learner = (j, b) if a == i else (i, a)
+                    told = network.one_way(VPN, self._members[teller].site, self._members[learner].site)
+                    if a == i or b == j:
+                        call = partial(self._relay_through, a, b, teller)
+                        self._world.at(told, call)
+                    self.connect_later(a, b, told + TOPOLOGY_PERIOD * self._draw())
+
+    def _relay_through(self, a: int, b: int, relay: int) -> None:
+        """Until two members are connected a common peer passes their broadcasts on (F_RELAY)."""
+        if not self.linked[a][b]:
+            self._relay[a][b] = self._relay[b][a] = relay
 
     def _draw(self) -> float:
         return self._draws.uniform(self._draws.next())

@@ -49,9 +49,8 @@ class Sessions:
         phases = world.streams.get("sentinel.phase", name)
         for pair in range(len(self.sentinels) * len(self.instances)):
             # Started at different moments, the sentinels ask at different moments.
-            self._watch.last_ping[pair] = self._watch.last_pong[pair] = (
-                -sentinel.PING_PERIOD * phases.uniform(phases.next())
-            )
+            age = sentinel.PING_PERIOD * phases.uniform(phases.next())
+            self._watch.last_ping[pair] = self._watch.last_pong[pair] = -age
             self._watch.info_at[pair] = -sentinel.INFO_PERIOD * phases.uniform(phases.next())
         self._link_up = [True] * len(self.instances)
         for index, instance in enumerate(self.instances):
