@@ -7,6 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +25,8 @@ from sim.program import Program, compile_program
 from sim.replication import COURSES
 from topologies.loader import library, load
 
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
 WORKLOAD = Workload(
     users=6,
     think=2.0,
@@ -236,3 +242,38 @@ class TestProgram:
             demand = calibration.requests[kind]  # type: ignore[index]
             assert tables.app_cpu[rows].sum() == pytest.approx(demand.app_cpu.mean)
             assert tables.db_cpu[rows].sum() == pytest.approx(demand.db_cpu.mean)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """SIGKILL of whoever predicts leaves no worker simulating on its own."""
+    script = tmp_path / "predicting.py"
+    script.write_text(
+        "from experiments.workload import Workload\n"
+        "from sim.predict import Scenario, predict\n"
+        "from topologies.loader import load\n"
+        "if __name__ == '__main__':\n"
+        "    long = Workload(users=200, think=0.1, duration=3600.0)\n"
+        "    predict(Scenario(load('iris-3site-galera'), long), replications=4, workers=2)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    try:
+        workers = _wait_for(lambda: found if len(found := _children(process.pid)) >= 3 else None)
+    finally:
+        process.kill()
+        process.wait()
+    _wait_for(lambda: True if not any(Path(f"/proc/{pid}").exists() for pid in workers) else None)
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in listed.read_text().split()] if listed.exists() else []
+
+
+def _wait_for(found: Callable[[], T | None], seconds: float = 20.0) -> T:
+    deadline = time.monotonic() + seconds
+    while (result := found()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return result
