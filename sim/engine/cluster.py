@@ -97,7 +97,11 @@ class Group:
     def leave(self, index: int) -> None:
         """Graceful shutdown: the others are told."""
         self.left.add(index)
-        self._membership_step(index, membership.leave(self.membership, index))
+        self._membership_step(index, membership.leave(self.membership, index, self.world.env.now))
+
+    def talks(self, index: int) -> bool:
+        """Whether the member's group communication runs: that of one that is leaving outlives its service."""
+        return self.members[index].answering or self.membership.evs[index] == membership.LEAVING
 
     def crash(self, index: int) -> None:
         """The process is dead."""
@@ -124,7 +128,7 @@ class Group:
     def _arm(self, index: int) -> None:
         """Wake up for the member's next timer; a stopped process has none until it goes on."""
         now = self.world.env.now
-        at = membership.next_timer(self.membership, index) if self.members[index].answering else inf
+        at = membership.next_timer(self.membership, index) if self.talks(index) else inf
         if at < inf:
             at = max(at, now)
         if at != self._armed[index]:
@@ -133,7 +137,7 @@ class Group:
                 self.world.at(at - now, lambda: self._wake(index, at))
 
     def _wake(self, index: int, at: float) -> None:
-        if self._armed[index] != at or not self.members[index].answering:
+        if self._armed[index] != at or not self.talks(index):
             return
         self._armed[index] = inf
         self._membership_step(index, membership.timers(self.membership, index, self.world.env.now))
@@ -152,7 +156,7 @@ class Group:
             if delivery.payload < 0:
                 found = membership.deliver(self.membership, index, delivery.payload, self.world.env.now)
                 self._membership_step(index, found)
-            else:
+            elif self.members[index].up:
                 self.galera.delivered(index, delivery.payload)
         for ticket in step.causal:
             self.galera.causal_point(ticket)
@@ -198,6 +202,8 @@ class Group:
         if step.installed or step.events or membership.can_send(self.membership, index):
             self.members[index].notify()
         self._arm(index)
+        if self.membership.evs[index] == membership.CLOSED:
+            self.links.closed(index)
 
     def _control_arrival(self, peer: int, message: membership.Message) -> Callable[[], None]:
         def arrive() -> None:

@@ -369,7 +369,8 @@ class Galera(Database):
         assert isinstance(member, GaleraMember)
         if graceful:
             self.group.leave(member.index)
-        self.group.crash(member.index)
+        else:
+            self.group.crash(member.index)
         for transaction in member.transactions.values():
             transaction.answer = None  # nobody is left to be told
         member.kill()
@@ -386,9 +387,10 @@ class Galera(Database):
         """Seconds until the process calls its peers: the measured rejoin less what is modelled from there on.
 
         That is meeting the peers, agreeing on a view and asking for the missing write sets: half a
-        reconnect period and about 12 round trips (sim.protocols.membership).
+        reconnect period, a retransmission period and about 12 round trips (sim.protocols.membership).
         """
         network = self.world.network
         rtt = max(network.rtt(VPN, member.site, other.site) for other in self.members)
-        modelled = 0.5 * self.group.timers.reconnect_period + 12 * rtt
+        timers = self.group.timers
+        modelled = 0.5 * timers.reconnect_period + timers.join_retrans_period + 12 * rtt
         return max(0.0, self.world.cost("start_db_rejoin", "start", member.name) - modelled)

@@ -99,7 +99,7 @@ class Connections:
         member = self._members[peer]
         if member.paused:
             self._inbox[peer].append(arrive)
-        elif member.up:
+        elif self._group.talks(peer):
             arrive()
 
     def peers(self, index: int) -> int:
@@ -116,7 +116,7 @@ class Connections:
         return not (blocked[a][b] or blocked[b][a])
 
     def _alive(self, i: int, j: int) -> bool:
-        return self.reachable(i, j) and self._members[i].answering and self._members[j].answering
+        return self.reachable(i, j) and self._group.talks(i) and self._group.talks(j)
 
     def _update(self) -> None:
         for i in range(self._count):
@@ -248,6 +248,8 @@ class Connections:
     def _member_changed(self, index: int) -> None:
         member = self._members[index]
         if not member.up:
+            if self._group.talks(index):
+                return
             self._inbox[index].clear()
             for peer in range(self._count):
                 if peer != index:
@@ -261,6 +263,11 @@ class Connections:
         for peer in range(self._count):
             if peer != index:
                 self._look(min(index, peer), max(index, peer))
+
+    def closed(self, index: int) -> None:
+        """A member's group communication has ended."""
+        if any(self.linked[index][peer] for peer in range(self._count) if peer != index):
+            self._member_changed(index)
 
     def started(self, index: int) -> None:
         """A fresh process calls everybody it knows; nobody bans one that has just started."""

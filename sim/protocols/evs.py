@@ -101,8 +101,8 @@ def submit(state: EvsState, member: int, payload: int, size: int) -> Step:
     return step
 
 
-def receive(state: EvsState, member: int, message: Message) -> Step:
-    """``member`` gets ``message`` of another member of the view.
+def receive(state: EvsState, member: int, message: Message, *, leaving: bool = False) -> Step:
+    """``member`` gets ``message`` of another member of the view; one that is leaving fills no slots any more.
 
     Raises:
         ValueError: a message of this sender before it was not given to this member.
@@ -122,12 +122,12 @@ def receive(state: EvsState, member: int, message: Message) -> Step:
     idle = state.sent[member] == state.submitted[member]
     behind = state.last_sent[member] < _highest_seen(state, member)
     if idle:
-        if behind and not message.more:
+        if behind and not message.more and not leaving:
             _complete(state, member, step)
         elif message.kind != GAP and now != before:
             _gap(state, member, step)
             # The real member handles its own gap message, which completes its slots (handle_gap).
-            if behind:
+            if behind and not leaving:
                 _complete(state, member, step)
     else:
         _drain(state, member, message.kind != GAP, step)

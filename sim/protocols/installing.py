@@ -14,6 +14,7 @@ from sim.protocols.joining import (
     create_join,
     gather,
     known_nodes,
+    learn,
     meet,
     on_join,
     send_join,
@@ -30,6 +31,7 @@ from sim.protocols.membership_state import (
     LEAVE,
     OPERATIONAL,
     PC_STATE,
+    Event,
     Group,
     Join,
     Message,
@@ -99,15 +101,41 @@ def handle_leave(group: Group, member: int, message: Message, now: float, step: 
     """A member says goodbye."""
     sender, own, pair = message.sender, message.nodes[message.sender], member * group.n + message.sender
     group.operational[member] &= ~(1 << sender)
-    if message.view != group.view[member] or own is None:
+    order = group.order[member]
+    if message.view != group.view[member] or own is None or order is None:
         return
     group.left[member] |= 1 << sender
     group.leave_seq[pair] = own.reach
     group.joins[pair] = None
+    news = own.safe > order.known_aru[pair]
+    order.known_aru[pair] = max(order.known_aru[pair], own.safe)
     if group.evs[member] == OPERATIONAL:
         gather(group, member, now, step, send=True)
-    elif group.evs[member] == GATHER and group.install_id[member] < 0:
+    elif news and group.evs[member] == GATHER and group.install_id[member] < 0:
         propose_if(group, member, send_join(group, member, now, step, handle=True), now, step)
+
+
+def say_goodbye(group: Group, member: int, step: Step) -> None:
+    """Send a LEAVE (send_leave)."""
+    others = group.mask[member] & ~(1 << member)
+    step.sends.append(Message(LEAVE, member, others, group.view[member], known_nodes(group, member)))
+
+
+def while_leaving(group: Group, member: int, message: Message, now: float, step: Step) -> None:
+    """A leaver helps the others to agree on what it sent, and ends when a view without it is proposed."""
+    mine = message.nodes[member] if message.nodes else None
+    if message.kind == JOIN and message.view == group.view[member]:
+        group.heard[member * group.n + message.sender] = now
+        if learn(group, member, message.sender, message.nodes, step):
+            say_goodbye(group, member, step)
+    elif message.kind == INSTALL_VIEW and mine is not None and (not mine.operational or mine.leave_seq >= 0):
+        close(group, member, step)
+
+
+def close(group: Group, member: int, step: Step) -> None:
+    """The leaver is out of the group."""
+    group.evs[member] = CLOSED
+    step.events.append(Event(member, "galera.non-primary", 1 << member))
 
 
 def propose_if(group: Group, member: int, wanted: bool, now: float, step: Step) -> None:

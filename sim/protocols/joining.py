@@ -25,6 +25,7 @@ from sim.protocols import evs
 from sim.protocols.membership_state import (
     GATHER,
     JOIN,
+    LEAVING,
     OPERATIONAL,
     RECOVERY,
     REQUEST,
@@ -125,7 +126,7 @@ def on_join(group: Group, member: int, sender: int, joined: Join, now: float, st
             drop(group, member, sender)
     group.joins[row + sender] = joined
     if joined.view == group.view[member]:
-        _learn(group, member, sender, joined.nodes, step)
+        learn(group, member, sender, joined.nodes, step)
     _check_suspects(group, member, joined)
     _check_unseen(group, member)
     _eliminate_asymmetry(group, member, now)
@@ -177,12 +178,16 @@ def gathered_all(group: Group, member: int) -> bool:
     return order is not None and _reachable(group, member) == evs.aru(order, member)
 
 
-def safe(group: Group, member: int) -> float:
-    """Highest slot number that all are known to hold; who said goodbye is taken to hold what it must."""
-    order, row = group.order[member], member * group.n
-    if order is None:
-        return -1
-    return min(order.known_aru[row + p] for p in members_of(group.mask[member] & ~group.left[member]))
+def _given_up(group: Group, member: int, peer: int) -> bool:
+    """Whether ``peer`` said goodbye and then fell silent for everybody (is_all_suspected)."""
+    if not group.left[member] >> peer & 1:
+        return False
+    for p in members_of(group.operational[member]):
+        joined = group.joins[member * group.n + p]
+        about = joined.nodes[peer] if joined is not None else None
+        if about is None or not about.suspected:
+            return False
+    return True
 
 
 def _settle(group: Group, member: int, now: float, step: Step) -> bool:
@@ -213,7 +218,7 @@ def _same_state(group: Group, member: int, joined: Join) -> bool:
             there.leave_seq,
         ):
             return False
-        if here.leave_seq < 0:
+        if not _given_up(group, member, p):
             lowest = [min(lowest[0], here.safe), min(lowest[1], there.safe)]
     return lowest[0] == lowest[1] == _reachable(group, member)
 
@@ -227,17 +232,19 @@ def _reachable(group: Group, member: int) -> float:
         if group.operational[member] >> p & 1:
             reachable = min(reachable, held)
         elif group.left[member] >> p & 1 and group.joins[row + p] is None:
-            reachable = min(reachable, group.leave_seq[row + p])
+            if not _given_up(group, member, p):
+                reachable = min(reachable, group.leave_seq[row + p])
         else:
             reachable = min(reachable, held, order.known_aru[row + p] if order is not None else -1)
     return reachable
 
 
-def _learn(group: Group, member: int, sender: int, nodes: Nodes, step: Step) -> None:
-    """From a JOIN of the same view: ARUs, slots to fill, slots to ask for."""
+def learn(group: Group, member: int, sender: int, nodes: Nodes, step: Step) -> bool:
+    """From a JOIN of the same view: ARUs, slots to fill, slots to ask for; whether an ARU was new."""
     order, row = group.order[member], member * group.n
     if order is None:
-        return
+        return False
+    before = order.known_aru[row : row + group.n]
     highest, missing = -1, False
     for p in members_of(group.mask[member]):
         node = nodes[p]
@@ -247,11 +254,12 @@ def _learn(group: Group, member: int, sender: int, nodes: Nodes, step: Step) -> 
             order.known_aru[row + p] = max(order.known_aru[row + p], node.safe)
         highest = max(highest, node.reach)
         missing |= not group.operational[member] >> p & 1 and node.reach > order.held[row + p]
-    if order.last_sent[member] < highest:
+    if order.last_sent[member] < highest and group.evs[member] != LEAVING:
         step.order.append(evs.complete(order, member, highest))
     if missing:
         view, local = group.view[member], known_nodes(group, member)
         step.sends.append(Message(REQUEST, member, 1 << sender, view, local))
+    return before != order.known_aru[row : row + group.n]
 
 
 def answer_request(group: Group, member: int, message: Message, step: Step) -> None:

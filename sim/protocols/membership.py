@@ -45,6 +45,7 @@ from math import inf
 from sim.protocols import evs
 from sim.protocols.gmcast import GMCAST_CHECK_PERIOD, Rejoin, reconnect_at, relayed, state_transfer
 from sim.protocols.installing import (
+    close,
     foreign,
     handle_gap,
     handle_install,
@@ -53,14 +54,14 @@ from sim.protocols.installing import (
     install_view,
     listens,
     propose_if,
+    say_goodbye,
+    while_leaving,
 )
 from sim.protocols.joining import (
     agreed,
     answer_request,
     gathered_all,
-    known_nodes,
     recover,
-    safe,
     send_join,
 )
 from sim.protocols.membership_state import (
@@ -77,6 +78,7 @@ from sim.protocols.membership_state import (
     INSTALLED_GAP,
     JOIN,
     LEAVE,
+    LEAVING,
     NON_PRIMARY,
     OPERATIONAL,
     PC_INSTALL,
@@ -111,6 +113,7 @@ __all__ = [
     "INSTALL_VIEW",
     "JOIN",
     "LEAVE",
+    "LEAVING",
     "NON_PRIMARY",
     "OPERATIONAL",
     "PC_INSTALL",
@@ -158,7 +161,7 @@ def can_send(group: Group, member: int) -> bool:
 
 def is_ready(group: Group, member: int) -> bool:
     """Whether statements are served: False means error 1047 (non-primary or joining), or that it is dead."""
-    return group.evs[member] != CLOSED and group.prim[member] == 1 and group.synced[member] == 1
+    return group.prim[member] == 1 and group.synced[member] == 1
 
 
 def is_joining(group: Group, member: int) -> bool:
@@ -184,6 +187,9 @@ def receive(group: Group, member: int, message: Message, now: float) -> Step:
     step = nothing()
     sender = message.sender
     if not listens(group, member, sender, now):
+        return step
+    if group.evs[member] == LEAVING:
+        while_leaving(group, member, message, now, step)
         return step
     if not group.known[member] >> sender & 1:
         foreign(group, member, message, now, step)
@@ -215,6 +221,9 @@ def ordered(group: Group, member: int, message: evs.Message, now: float) -> Step
     if not group.operational[member] >> sender & 1 and not group.left[member] >> sender & 1:
         return step
     heard(group, member, sender, now)
+    if group.evs[member] == LEAVING:
+        step.order.append(evs.receive(order, member, message, leaving=True))
+        return step
     before, known = evs.aru(order, member), order.known_aru[member * group.n + sender]
     step.order.append(evs.receive(order, member, message))
     # What was still under way when GATHER began has arrived: say so. (As in the source, what was known of the
@@ -222,7 +231,9 @@ def ordered(group: Group, member: int, message: evs.Message, now: float) -> Step
     if (
         group.evs[member] == GATHER
         and group.install_id[member] < 0
-        and (known != safe(group, member) or (message.kind != evs.GAP and before != evs.aru(order, member)))
+        and (
+            known != evs.safe(order, member) or (message.kind != evs.GAP and before != evs.aru(order, member))
+        )
         and gathered_all(group, member)
         and not agreed(group, member)
     ):
@@ -243,16 +254,24 @@ def ahead(group: Group, member: int, sender: int, view: int, now: float) -> Step
     return step
 
 
-def leave(group: Group, member: int) -> Step:
-    """``member`` is shut down gracefully (SIGTERM): nobody need suspect it, and quorum counts it as left."""
+def leave(group: Group, member: int, now: float) -> Step:
+    """``member`` is shut down gracefully (SIGTERM): nobody need suspect it, and quorum counts it as left.
+
+    It goes on answering the others (LEAVING) until they propose a view without it (CLOSED).
+    """
     step = nothing()
     order = group.order[member]
     if order is not None and group.evs[member] == OPERATIONAL:
         step.order.append(evs.flush(order, member))
-    others = group.mask[member] & ~(1 << member)
-    nodes = known_nodes(group, member)
-    step.sends.append(Message(LEAVE, member, others, group.view[member], nodes))
+    say_goodbye(group, member, step)
     crash(group, member)
+    if group.mask[member] == 1 << member:
+        close(group, member, step)
+    else:
+        group.evs[member] = LEAVING
+        group.check_at[member] = now + group.timers.inactive_check_period
+        group.retrans_at[member] = now + group.timers.keepalive_period
+        group.install_at[member] = inf
     return step
 
 
@@ -306,6 +325,8 @@ def start(group: Group, member: int, now: float, *, recovered: bool = True) -> S
 def reconnected(group: Group, member: int, peer: int, now: float) -> Step:
     """``member`` gets a message of a connected ``peer`` that it does not know: it is asked to join."""
     step = nothing()
+    if group.evs[member] == LEAVING:
+        return step
     if listens(group, member, peer, now) and not group.known[member] >> peer & 1:
         foreign(group, member, peer, now, step)
     return step

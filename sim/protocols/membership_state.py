@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sim.protocols import evs
 from sim.protocols.tables import Floats, Ints
 
-OPERATIONAL, GATHER, INSTALL, CLOSED = 0, 1, 2, 3
+OPERATIONAL, GATHER, INSTALL, CLOSED, LEAVING = 0, 1, 2, 3, 4
 """EVS states of a member."""
 
 PRIMARY, EXCHANGING, NON_PRIMARY = 0, 1, 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import inf
 
 from sim.protocols import evs
-from sim.protocols.installing import gap, install_message, propose_if
+from sim.protocols.installing import close, gap, install_message, propose_if, say_goodbye
 from sim.protocols.joining import agreed, consistent, drop, gather, send_join
 from sim.protocols.membership_state import (
     CLOSED,
@@ -20,6 +20,7 @@ from sim.protocols.membership_state import (
     GATHER,
     INSTALL,
     INSTALLED_GAP,
+    LEAVING,
     OPERATIONAL,
     Group,
     Step,
@@ -45,7 +46,7 @@ def timers(group: Group, member: int, now: float) -> Step:
             group.check_at[member] = now + periods.inactive_check_period
         elif group.retrans_at[member] == due:
             _retransmit(group, member, now, step)
-            quiet = group.evs[member] == OPERATIONAL
+            quiet = group.evs[member] in (OPERATIONAL, LEAVING)
             group.retrans_at[member] = now + (
                 periods.keepalive_period if quiet else periods.join_retrans_period
             )
@@ -93,6 +94,8 @@ def _check(group: Group, member: int, now: float, step: Step) -> None:
             drop(group, member, peer)
     if found and group.evs[member] == OPERATIONAL:
         gather(group, member, now, step, send=True)
+    elif found and group.evs[member] == LEAVING and group.operational[member] == 1 << member:
+        close(group, member, step)
 
 
 def retransmit(group: Group, member: int, now: float) -> Step:
@@ -109,6 +112,8 @@ def _retransmit(group: Group, member: int, now: float, step: Step) -> None:
             step.order.append(evs.keepalive(order, member))
     elif state == GATHER and group.install_id[member] < 0:
         propose_if(group, member, send_join(group, member, now, step, handle=True), now, step)
+    elif state == LEAVING:
+        say_goodbye(group, member, step)
     elif state in (GATHER, INSTALL):
         install = group.install_join[member]
         if state == GATHER and group.install_from[member] == member and install is not None:

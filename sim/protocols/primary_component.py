@@ -13,6 +13,7 @@ from sim.protocols.membership_state import (
     EXCHANGING,
     GROUP_STATE,
     GROUP_UUID,
+    LEAVING,
     NON_PRIMARY,
     PC_INSTALL,
     PC_STATE,
@@ -28,7 +29,7 @@ def deliver(group: Group, member: int, payload: int, now: float) -> Step:
     """A control payload (negative) was delivered in total order; those of older views are ignored."""
     step = nothing()
     view, kind, sender = unpack(group, payload)
-    if view != group.view[member] or group.evs[member] == CLOSED:
+    if view != group.view[member] or group.evs[member] in (CLOSED, LEAVING):
         return step
     mask, lowest = group.mask[member], representative(group.mask[member])
     if kind == PC_STATE:

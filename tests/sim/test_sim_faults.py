@@ -167,11 +167,17 @@ class TestMemberLeaves:
     """A process ends at once, or says goodbye."""
 
     def test_crash_stalls_as_a_cut_does_and_goodbye_does_not(self) -> None:
-        """SIGKILL costs the suspect timeout, SIGTERM about 8 round trips (components.md 1.11)."""
+        """SIGKILL costs the suspect timeout, SIGTERM some round trips.
+
+        With slots under way when the LEAVE arrives, the others agree only when they retransmit their JOINs,
+        1 s later: measured on the local lab at RTT 100 ms, 0.47 to 0.57 s in 11 of 14 leaves, 1.42 to 1.44 s in 3.
+        """
         low, high = stall(suspect=5.0, check=0.5, keepalive=1.0, rtt=0.031)
         assert low <= first(disturbed(Kill(target="db@edi")), "galera.view", "db@ral") <= high
-        leaving = disturbed(Kill(target="db@edi", signal="TERM"))
-        assert first(leaving, "galera.view", "db@ral") < 12 * 0.031
+        for seed in (1, 2, 3):
+            leaving = disturbed(Kill(target="db@edi", signal="TERM"), until=AT + 20, seed=seed)
+            assert first(leaving, "galera.view", "db@ral") % 1.0 < 8 * 0.031
+            assert first(leaving, "galera.view", "db@ral") < 1.0 + 8 * 0.031
 
     def test_it_rejoins_with_what_it_missed(self) -> None:
         """Started again it takes the missing write sets in and has them all."""
@@ -183,6 +189,22 @@ class TestMemberLeaves:
 
 class TestSentinel:
     """Loss of the Redis primary (components.md 3.3)."""
+
+    def test_pings_are_out_of_step(self) -> None:
+        """A cut begins anywhere between two pings, which come every 1 to 1.1 s (and an RTT).
+
+        So the first +sdown of a cut-off primary comes down-after (5 s here) and 0 to 1.1 s later: measured
+        5.69 s on the local lab.
+        """
+        found = []
+        for seed in range(1, 9):
+            simulation = open_simulation(load("iris-3site-galera", size="lab"), WORKLOAD, seed)
+            simulation.run_until(4.0)
+            simulation.inject(Partition(isolate=["ral"]))
+            simulation.run_until(12.0)
+            found.append(min(event.at - 4.0 for event in simulation.events() if event.kind == "redis.sdown"))
+        assert all(5.0 <= at <= 6.3 for at in found)
+        assert max(found) - min(found) > 0.3
 
     @pytest.mark.parametrize("seed", [1, 2, 3, 4])
     def test_failover_time(self, seed: int) -> None:
