@@ -20,6 +20,7 @@ from experiments.model import EXTENSION, Experiment, ExperimentFile, Extension
 from experiments.timeline import compile_timeline
 from topologies.document import Document, Position, read
 from topologies.errors import InputError, Misfit, Path, Problem, nearest
+from topologies.loader import is_there
 from topologies.loader import locate as locate_topology
 from topologies.validation import misfits_of
 
@@ -45,7 +46,7 @@ def locate(reference: str | FilePath) -> FilePath:
         raise InputError("no experiment is named", expected="a path or a library name", hint=_known())
     path = FilePath(text)
     looks_like_path = path.suffix in {".yaml", ".yml", ".json"} or len(path.parts) > 1
-    if path.is_file() or (looks_like_path and path.exists()):
+    if is_there(path, anything=looks_like_path):
         return path
     names = library()
     if text in names:

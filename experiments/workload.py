@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from topologies.model import Model
 from topologies.quantities import Duration, Rate
@@ -22,6 +22,12 @@ STEPS: dict[str, tuple[Request, ...]] = {
 
 A step that fails ends the iteration: the next step would have no token to use.
 """
+
+
+def _at_most_a_day(seconds: float) -> float:
+    if seconds > 86_400:
+        raise ValueError("a load lasts at most 24h")
+    return seconds
 
 
 class ProbeStream(Model):
@@ -46,7 +52,8 @@ class Workload(Model):
         users: all users together, shared out by the populations' `share`.
         ramp: users started per second.
         think: mean pause between two iterations of a user (exponential), in seconds.
-        duration: length of the load in seconds, from its start.
+        duration: length of the load in seconds, from its start; at most a day, as every request of it
+            is simulated and kept.
         warmup: what is cut off the beginning before anything is counted.
         timeout: client-side limit for one request.
         probes: the open-loop streams.
@@ -56,7 +63,7 @@ class Workload(Model):
     users: int = Field(40, ge=1, le=10_000)
     ramp: Rate = Field(10.0, gt=0)
     think: Duration = 1.0
-    duration: Duration = Field(90.0, gt=0)
+    duration: Annotated[Duration, AfterValidator(_at_most_a_day)] = Field(90.0, gt=0)
     warmup: Duration = 15.0
     timeout: Duration = Field(10.0, gt=0)
     probes: tuple[ProbeStream, ...] = (

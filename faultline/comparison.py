@@ -12,6 +12,7 @@ from faultline.predicting import SCHEMA, intervals_of
 from faultline.verdict import is_headline
 from faultline.wording import reading_order, unit_of
 from topologies.errors import InputError
+from topologies.loader import is_there
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def compare(home: Home, first: str, second: str, *, predictions: bool = False) -
 
 def _side(home: Home, reference: str, predictions: bool) -> Side:
     path = Path(reference)
-    if path.is_file():
+    if is_there(path, anything=False):
         return _prediction(_read(path), reference)
     run = home.open_run(reference)
     if not predictions and run.has("measurement.json"):
@@ -84,7 +85,7 @@ def _side(home: Home, reference: str, predictions: bool) -> Side:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", file=str(path)) from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(
@@ -99,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _prediction(content: dict[str, Any], name: str) -> Side:
     try:
         found = intervals_of(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"is not a prediction: {error!r}", file=name) from None
     metrics = {
         key: (interval.low or 0.0, interval.point or 0.0, interval.high or 0.0)
@@ -109,9 +110,11 @@ def _prediction(content: dict[str, Any], name: str) -> Side:
 
 
 def _measurement(run: RunDirectory) -> Side:
-    metrics = {
-        key: (float(found["value"]),) * 3 for key, found in run.read_json("measurement")["metrics"].items()
-    }
+    content = run.read_json("measurement")
+    try:
+        metrics = {key: (float(found["value"]),) * 3 for key, found in content["metrics"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"is not a measurement: {error!r}", file=str(run.path)) from None
     return Side(run.id, "measurement", metrics)
 
 

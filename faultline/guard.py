@@ -87,7 +87,9 @@ def save_traceback(error: BaseException) -> str:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             path = directory / f"crash-{stamp}-{os.getpid()}.txt"
-            path.write_text(f"command: {' '.join(sys.argv)}\n\n{text}")
+            words = " ".join(sys.argv)
+            # Names of files need not be text: their bytes are escaped.
+            path.write_text(f"command: {words}\n\n{text}", encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
         return str(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from topologies.errors import InputError
+from topologies.loader import is_there
 
 ENVIRONMENT = "FAULTLINE_HOME"
 SCHEMA_VERSION = 1
@@ -58,8 +59,11 @@ class RunDirectory:
         return self.write_text(f"{name}.json", text)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write the file ``name`` at once or not at all."""
-        write_atomically(self.path / name, text.encode())
+        """Write the file ``name`` at once or not at all.
+
+        What is not text (a file's name need not be) is escaped.
+        """
+        write_atomically(self.path / name, text.encode("utf-8", "backslashreplace"))
         return self.path / name
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -75,7 +79,7 @@ class RunDirectory:
             raise InputError(
                 f"{path}: no such file; the run ended before it was written (stage reached: {self._stage()})"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from None
         expected = f"faultline/{name}/{SCHEMA_VERSION}"
         if not isinstance(content, dict) or content.get("schema") != expected:
@@ -182,7 +186,11 @@ class Home:
                 return RunDirectory(self.runs / ids[-1])
             raise InputError(f"{self.runs}: there is no run yet; `faultline run <experiment>` makes one")
         direct = Path(reference)
-        if direct.is_dir() and ((direct / "record.json").is_file() or (direct / "prediction.json").is_file()):
+        if (
+            is_there(direct, anything=True)
+            and direct.is_dir()
+            and ((direct / "record.json").is_file() or (direct / "prediction.json").is_file())
+        ):
             return RunDirectory(direct.resolve())
         found = [name for name in self.run_ids() if name.startswith(reference)] if reference else []
         if reference in found:

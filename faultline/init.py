@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.loader import load as load_experiment
 from experiments.loader import locate as locate_experiment
 from topologies.errors import InputError
+from topologies.loader import is_there
 from topologies.loader import locate as locate_topology
 from topologies.schema import topology_schema
 
@@ -33,7 +34,7 @@ def write_starter(directory: Path, name: str) -> list[Path]:
         ),
         directory / SCHEMA: json.dumps(topology_schema(), indent=1) + "\n",
     }
-    there = [path for path in files if path.exists()]
+    there = [path for path in files if is_there(path, anything=True)]
     if there:
         raise InputError(
             "is already there, and nothing is overwritten",

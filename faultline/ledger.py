@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from faultline.home import write_atomically
 
@@ -74,8 +74,21 @@ class Row:
 
     @property
     def content(self) -> dict[str, Any]:
-        """The payload, parsed."""
-        return cast("dict[str, Any]", json.loads(self.payload))
+        """The payload, parsed.
+
+        Raises:
+            LedgerError: the row was edited into something that cannot be read.
+        """
+        try:
+            content = json.loads(self.payload)
+        except (ValueError, TypeError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise LedgerError(
+                f"row {self.n} of the ledger cannot be read: it was edited after it was written; "
+                "`faultline ledger verify` names every damaged row"
+            )
+        return content
 
 
 @dataclass(frozen=True)
@@ -184,11 +197,12 @@ class Ledger:
         """
         head = self._head()
         if not self.path.exists():
-            missing = (
-                (Problem(None, f"{self.path} is gone, but {self.head_path} remembers rows"),) if head else ()
-            )
-            return Verification(0, GENESIS, missing)
-        problems = [Problem(None, f"the trigger {name} is missing") for name in self._missing_triggers()]
+            gone = [Problem(None, f"{self.path} is gone, but {self.head_path} remembers rows")] * bool(head)
+            gone += [
+                Problem(n, "the row is gone: its hash was noted when it was written") for n, _ in witnesses
+            ]
+            return Verification(0, GENESIS, tuple(gone))
+        problems = [Problem(None, what) for what in self._trigger_faults()]
         rows = self.rows()
         previous = GENESIS
         for position, row in enumerate(rows, start=1):
@@ -317,13 +331,16 @@ class Ledger:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _missing_triggers(self) -> list[str]:
+    def _trigger_faults(self) -> Iterator[str]:
         with self._connection() as connection:
-            found = {
-                name
-                for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-            }
-        return [name for name in _TRIGGERS if name not in found]
+            found = dict(
+                connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+            )
+        for name, body in _TRIGGERS.items():
+            if name not in found:
+                yield f"the trigger {name} is missing"
+            elif not str(found[name]).endswith(f" {body}"):
+                yield f"the trigger {name} was replaced by another"
 
 
 def _faults_of(row: Row, position: int, previous: str) -> Iterator[str]:

@@ -207,6 +207,8 @@ def load(path: str | Path) -> Calibration:
             expected="a calibration written by `faultline calibrate`",
             hint=remedy,
         ) from error
+    except RecursionError:
+        raise InputError("nested too deeply", file=str(path), hint=remedy) from None
     if isinstance(data, dict) and data.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             f"schema_version is {data.get('schema_version')!r}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,7 @@ def locate(reference: str | Path, *, relative_to: Path | None = None) -> Path:
     tried = [path] if relative_to is None or path.is_absolute() else [relative_to / path, path]
     looks_like_path = path.suffix in {".yaml", ".yml", ".json"} or len(path.parts) > 1
     for candidate in tried:
-        if candidate.is_file() or (looks_like_path and candidate.exists()):
+        if is_there(candidate, anything=looks_like_path):
             return candidate
     names = library()
     if text in names:
@@ -55,6 +56,19 @@ def locate(reference: str | Path, *, relative_to: Path | None = None) -> Path:
     raise InputError(
         f"there is no topology {text!r}", expected="a path or a library name", hint=f"{hint}{_known()}"
     )
+
+
+def is_there(path: Path, *, anything: bool) -> bool:
+    """Whether ``path`` is a file or, when ``anything`` will do, whatever can stand there.
+
+    Raises:
+        InputError: the system will not say: the name is too long, or a directory on the way is closed.
+    """
+    try:
+        return path.is_file() or (anything and path.exists())
+    except OSError as error:
+        name = str(path) if len(str(path)) <= 80 else f"{str(path)[:80]}..."
+        raise InputError(f"cannot be looked up: {error.strerror}", file=name) from None
 
 
 def load(
@@ -87,6 +101,13 @@ def from_document(
     document: Document, *, size: SizeName = "production", overrides: Sequence[str] = ()
 ) -> Topology:
     """Build the topology that ``document`` describes; arguments and errors as for `load`."""
+    for text in overrides:
+        if re.match(rf"\s*{KEY}\s*[.\[=]", text):
+            raise InputError(
+                "the overlay is merged before values are set, so this would change nothing",
+                file=f"--set {text}",
+                hint="write the path as above the overlay, as in sites.ral.cpu=1",
+            )
     overlay: Any = document.data.get(KEY)
     if overlay is not None and not isinstance(overlay, dict):
         raise document.error(Misfit((KEY,), "the overlay is not a mapping", "keys and values as above it"))

@@ -220,7 +220,7 @@ class Clients(Model):
     """
 
     site: Name
-    share: float = Field(1.0, gt=0)
+    share: float = Field(1.0, gt=0, le=1e6)
     resolver_cache: Duration = 30.0
 
 

@@ -51,6 +51,7 @@ MISTAKES = {
     "no users": ("users: 40", "users: 0", "at least 1"),
     "unknown workload key": ("users: 40", "usres: 40", "did you mean 'users'"),
     "unknown flow": ("flow: workflow", "flow: workflw", "did you mean 'workflow'"),
+    "endless load": ("duration: 90s", "duration: 1e12s", "at most 24h"),
     "warm-up too long": ("warmup: 15s", "warmup: 95s", "leaves nothing"),
     "unknown activity type": ("type: action", "type: actoin", "did you mean 'action'"),
     "unknown activity key": ("tolerance: true", "tolerence: true", "did you mean 'tolerance'"),
@@ -121,6 +122,8 @@ def test_partitions_that_share_a_pair_of_sites_contradict(tmp_path: Path) -> Non
         ("nope.yaml", "no such experiment file"),
         ("", "no experiment is named"),
         ("/tmp", "directory"),
+        ("x" * 5000, "name too long"),
+        (f"{'x' * 5000}.yaml", "name too long"),
     ],
 )
 def test_a_missing_file_is_named_with_the_nearest(reference: str, cure: str) -> None:

@@ -96,11 +96,14 @@ class TestBadInput:
             (("plan", "iris-1site.yaml"), "iris-1site"),
             (("report",), "no run"),
             (("report", "20250101"), "20250101"),
+            (("report", "x" * 5000), "name too long"),
+            (("compare", "x" * 5000, "y"), "name too long"),
             (("compare", "one", "two"), "one"),
             (("compare", "site-cut"), "site-cut"),
             (("ledger", "frobnicate"), "frobnicate"),
             (("lab", "up", "iris-9site"), "iris-9site"),
             (("init", "--experiment", "nope"), "nope"),
+            (("init", "x" * 300), "name too long"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
     )
@@ -214,6 +217,19 @@ class TestGuard:
         (path,) = home.root.glob("crash-*.txt")
         assert str(path) in said
         assert "Traceback (most recent call last)" in path.read_text()
+
+    def test_a_name_that_is_no_text_does_not_hide_a_defect(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Names of files are bytes; one that is not UTF-8 on the command line is escaped in the file."""
+        monkeypatch.setattr(sys, "argv", ["faultline", "run", os.fsdecode(b"caf\xe9.yaml")])
+
+        def fail() -> None:
+            raise RuntimeError("a defect")
+
+        assert run_guarded(fail) == 70
+        (path,) = home.root.glob("crash-*.txt")
+        assert r"caf\udce9.yaml" in path.read_text()
 
     def test_an_exit_code_is_passed_on(self) -> None:
         """A command that returns a code exits with it; one that returns nothing exits with 0."""
@@ -360,6 +376,14 @@ class TestCommands:
         predicted = json.loads(call("compare", reference, reference, "--predictions", "--json").stdout)
         assert {pair["apart"] for pair in predicted["metrics"]} <= {False, None}
         assert call("compare", reference, reference).exit_code == 0
+
+    @pytest.mark.parametrize("metrics", ["[]", "null", '{"throughput@whole": 3}'])
+    def test_compare_refuses_what_only_looks_like_a_prediction(self, own_place: Path, metrics: str) -> None:
+        """The right schema with the wrong content is a wrong file, not a defect."""
+        (own_place / "odd.json").write_text(f'{{"schema": "faultline/prediction/1", "metrics": {metrics}}}')
+        result = call("compare", "odd.json", "odd.json")
+        assert result.exit_code == 64
+        assert "odd.json: is not a prediction" in result.stderr
 
     def test_completion_knows_the_library(self) -> None:
         """TAB after `faultline run si` offers site-cut."""

@@ -65,7 +65,13 @@ class TestFiles:
         with pytest.raises(InputError, match="stage reached: lab"):
             run.read_json("measurement")
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"schema": "faultline/verdict/99"}'])
+    def test_a_name_that_is_no_text_is_escaped(self, home: Home) -> None:
+        """A report names the experiment's file, and names of files are bytes."""
+        run = home.new_run("a")
+        written = run.write_text("report.md", "of caf\udce9.yaml").read_text(encoding="utf-8")
+        assert written == r"of caf\udce9.yaml"
+
+    @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", '{"schema": "faultline/verdict/99"}'])
     def test_files_that_cannot_be_used_are_refused(self, home: Home, text: str) -> None:
         """Broken JSON and other versions' files are named with their path."""
         run = home.new_run("a")

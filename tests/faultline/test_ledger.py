@@ -167,6 +167,38 @@ class TestVerify:
             "the trigger ledger_refuses_update is missing"
         ]
 
+    def test_replaced_triggers_are_reported(self, tmp_path: Path) -> None:
+        """A trigger of the right name that refuses nothing is no guard."""
+        ledger = Ledger(tmp_path / "ledger.sqlite")
+        fill(ledger, 1)
+        connection = sqlite3.connect(ledger.path)
+        connection.execute("DROP TRIGGER ledger_refuses_delete")
+        connection.execute("CREATE TRIGGER ledger_refuses_delete BEFORE DELETE ON ledger BEGIN SELECT 1; END")
+        connection.commit()
+        connection.close()
+        assert [problem.what for problem in ledger.verify().problems] == [
+            "the trigger ledger_refuses_delete was replaced by another"
+        ]
+
+    @pytest.mark.parametrize("payload", ["{", "7", "[]", ""])
+    def test_an_unreadable_row_is_named(self, tmp_path: Path, payload: str) -> None:
+        """Reading a row that was edited into nonsense says which row, and what lists all of them."""
+        ledger = Ledger(tmp_path / "ledger.sqlite")
+        fill(ledger, 1)
+        tamper(ledger.path, ("UPDATE ledger SET payload = ? WHERE n = 2", (payload,)))
+        with pytest.raises(LedgerError, match=r"row 2 .*ledger verify"):
+            _ = ledger.rows()[1].content
+
+    def test_a_ledger_deleted_with_its_head_is_reported(self, tmp_path: Path) -> None:
+        """The runs still remember their rows."""
+        ledger = Ledger(tmp_path / "ledger.sqlite")
+        fill(ledger, 1)
+        witness = (1, ledger.rows()[0].hash)
+        ledger.path.unlink()
+        ledger.head_path.unlink()
+        assert ledger.verify().intact
+        assert not ledger.verify([witness]).intact
+
     def test_a_deleted_file_is_reported(self, tmp_path: Path) -> None:
         """Removing the database as a whole shows by the head that is left."""
         ledger = Ledger(tmp_path / "ledger.sqlite")

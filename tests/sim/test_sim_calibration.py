@@ -38,6 +38,7 @@ class TestFile:
             (lambda text: text[: len(text) // 2], None, "not JSON"),
             (lambda text: "", 1, "not JSON"),
             (lambda text: "[1]", 1, "dict"),
+            (lambda text: "[" * 100_000, None, "nested too deeply"),
             (lambda text: text.replace('"schema_version": 1', '"schema_version": 9'), "schema_version", "9"),
             (lambda text: text.replace('"proxy_cpu"', '"proxy_cpus"'), "proxy_cpus", "proxy_cpu"),
             (

@@ -198,6 +198,7 @@ MISTAKES = [
     ("uk: {site: ral}", "uk: {site: rla}", 17, "clients.uk.site: unknown site 'rla'; did you mean 'ral'?"),
     ("uk: {site: ral}", "uk: {}", 17, "clients.uk: the key 'site' is missing"),
     ("uk: {site: ral}", "uk: {site: ral, share: 0}", 17, "expected more than 0"),
+    ("uk: {site: ral}", "uk: {site: ral, share: .inf}", 17, "expected at most 1e+06"),
     ("clients:\n  uk: {site: ral}\n", "", 1, "the key 'clients' is missing"),
     ("  uk: {site: ral}\n", "  {}\n", 16, "clients: "),
     # the overlay
@@ -232,7 +233,7 @@ class TestLibrary:
     @pytest.mark.parametrize("name", library())
     def test_every_topology_loads_in_both_sizes(self, name: str, size: str) -> None:
         """Each loads by its bare name, which is also what it calls itself."""
-        assert load(name, size=size).topology == name  # type: ignore[arg-type]
+        assert load(name, size=size).topology == name
 
     def test_the_four_layouts_are_there(self) -> None:
         """The layouts compared in the source talk have a topology each."""
@@ -286,6 +287,7 @@ class TestReference:
             ("nowhere/iris-9site-galera.yml", "did you mean the library's"),
             ("nowhere/else.yaml", "the library has iris-1site"),
             ("", "expected a path or a library name"),
+            ("topology" * 999, "name too long"),
         ],
     )
     def test_missing_files_say_what_there_is(self, reference: str, said: str) -> None:
@@ -369,3 +371,9 @@ class TestWith:
     def test_overrides_come_after_the_overlay(self) -> None:
         """`--set` has the last word over the lab size."""
         assert load("iris-1site", size="lab", overrides=["sites.ral.cpu=2"]).sites["ral"].cpu == 2
+
+    def test_an_override_of_the_overlay_is_refused(self) -> None:
+        """It would come too late and change nothing, in either size: said, not ignored."""
+        for size in ("lab", "production"):
+            with pytest.raises(InputError, match=r"--set lab\.sites\.ral\.cpu=2: .*change nothing"):
+                load("iris-1site", size=size, overrides=["lab.sites.ral.cpu=2"])  # type: ignore[arg-type]
