@@ -170,7 +170,8 @@ class TestMemberLeaves:
         """SIGKILL costs the suspect timeout, SIGTERM some round trips.
 
         With slots under way when the LEAVE arrives, the others agree only when they retransmit their JOINs,
-        1 s later: measured on the local lab at RTT 100 ms, 0.47 to 0.57 s in 11 of 14 leaves, 1.42 to 1.44 s in 3.
+        1 s later. Measured on the local lab at RTT 100 ms: 0.47 to 0.57 s in 11 of 14 leaves, 1.42 to 1.44 s
+        in three.
         """
         low, high = stall(suspect=5.0, check=0.5, keepalive=1.0, rtt=0.031)
         assert low <= first(disturbed(Kill(target="db@edi")), "galera.view", "db@ral") <= high
