@@ -13,6 +13,7 @@ from faultline.home import SCHEMA_VERSION, write_atomically
 from faultline.inputs import Inputs
 from faultline.verdict import Interval
 from topologies.errors import InputError
+from topologies.loader import is_there
 
 SCHEMA = f"faultline/prediction/{SCHEMA_VERSION}"
 
@@ -78,13 +79,31 @@ def intervals_of(document: Mapping[str, Any]) -> dict[str, Interval]:
     return {key: interval_of(found) for key, found in document["metrics"].items()}
 
 
+def ensure_output(path: Path) -> None:
+    """Refuse a place that cannot be written to before minutes go into what would be written there.
+
+    Raises:
+        InputError: it is a directory, or lies in none.
+    """
+    if is_there(path, anything=True) and path.is_dir():
+        raise InputError("this is a directory", file=str(path), expected="a file to write to")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no directory {str(path.parent)!r}", file=str(path))
+
+
 def write_prediction(path: Path, document: Mapping[str, Any]) -> None:
     """Write ``document`` where the user asked for it.
 
     Raises:
         InputError: it cannot be written there.
     """
+    data = (json.dumps(document, sort_keys=True, indent=1) + "\n").encode()
     try:
-        write_atomically(path, (json.dumps(document, sort_keys=True, indent=1) + "\n").encode())
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            # A device, a pipe or a link (`/dev/stdout`) is written to: never replaced by a file.
+            with path.open("wb") as stream:
+                stream.write(data)
+        else:
+            write_atomically(path, data)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=str(path)) from None

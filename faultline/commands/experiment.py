@@ -129,9 +129,11 @@ def predict(
     """Simulate an experiment: every metric with its 90 % prediction interval. Needs no privileges."""
     from faultline.console import print_json
     from faultline.display import display
-    from faultline.predicting import predict_document, write_prediction
+    from faultline.predicting import ensure_output, predict_document, write_prediction
 
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
+    if output is not None:
+        ensure_output(output)
     with display() as shown:
         shown.phase("predict", f"{inputs.experiment.title} (seed {inputs.seed})")
         document = predict_document(inputs, shown)

@@ -16,6 +16,7 @@ from faultline.cli import app
 from faultline.guard import run_guarded
 from faultline.home import Home, RunDirectory
 from faultline.ledger import Ledger, LedgerError
+from faultline.predicting import write_prediction
 from topologies.errors import InputError
 
 
@@ -94,6 +95,8 @@ class TestBadInput:
             (("run", "site-cut", "--size", "production"), "lab"),
             (("validate", "nothing-like-this"), "nothing-like-this"),
             (("plan", "iris-1site.yaml"), "iris-1site"),
+            (("predict", "site-cut", "--output", "none/p.json"), "there is no directory"),
+            (("predict", "site-cut", "--output", ""), "this is a directory"),
             (("report",), "no run"),
             (("report", "20250101"), "20250101"),
             (("report", "x" * 5000), "name too long"),
@@ -376,6 +379,22 @@ class TestCommands:
         predicted = json.loads(call("compare", reference, reference, "--predictions", "--json").stdout)
         assert {pair["apart"] for pair in predicted["metrics"]} <= {False, None}
         assert call("compare", reference, reference).exit_code == 0
+
+    def test_an_output_that_is_no_plain_file_is_written_to_and_not_replaced(self, own_place: Path) -> None:
+        """`--output /dev/stdout` must not put a file in the place of what is there, least of all as root."""
+        pipe, link, target = own_place / "pipe", own_place / "link.json", own_place / "target.json"
+        os.mkfifo(pipe)
+        link.symlink_to(target)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            write_prediction(pipe, {"a": 1})
+            assert json.loads(os.read(reader, 100)) == {"a": 1}
+        finally:
+            os.close(reader)
+        assert pipe.is_fifo()
+        write_prediction(link, {"a": 2})
+        assert link.is_symlink()
+        assert json.loads(target.read_text()) == {"a": 2}
 
     @pytest.mark.parametrize("metrics", ["[]", "null", '{"throughput@whole": 3}'])
     def test_compare_refuses_what_only_looks_like_a_prediction(self, own_place: Path, metrics: str) -> None:

@@ -233,7 +233,7 @@ class TestLibrary:
     @pytest.mark.parametrize("name", library())
     def test_every_topology_loads_in_both_sizes(self, name: str, size: str) -> None:
         """Each loads by its bare name, which is also what it calls itself."""
-        assert load(name, size=size).topology == name
+        assert load(name, size=size).topology == name  # type: ignore[arg-type]
 
     def test_the_four_layouts_are_there(self) -> None:
         """The layouts compared in the source talk have a topology each."""
@@ -376,4 +376,4 @@ class TestWith:
         """It would come too late and change nothing, in either size: said, not ignored."""
         for size in ("lab", "production"):
             with pytest.raises(InputError, match=r"--set lab\.sites\.ral\.cpu=2: .*change nothing"):
-                load("iris-1site", size=size, overrides=["lab.sites.ral.cpu=2"])  # type: ignore[arg-type]
+                load("iris-1site", size=size, overrides=["lab.sites.ral.cpu=2"])
