@@ -44,6 +44,7 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
     from chaos.host.capabilities import require
 
     require()
+    from chaos.host.cgroups import PERIOD
     from chaos.lab.local import LocalLab
     from chaos.lab.state import LabState
     from faultline import baseline
@@ -97,6 +98,7 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
             start=found.start,
             cores=cores,
             quota=None,
+            quota_period=PERIOD,
             tcp_syn_linear_timeouts=_syn_linear_timeouts(),
             facts={name: str(value) for name, value in (facts.machine() | facts.versions()).items()},
             source=f"measured on this machine, one user at one site, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -78,7 +78,7 @@ class Machine(_Model):
     """
 
     cores: Annotated[int, Field(ge=1, le=1024)] = 2
-    quota_period: Annotated[float, Field(gt=0, le=1)] = 0.01
+    quota_period: Annotated[float, Field(gt=0, le=1)] = 0.05
     tcp_syn_linear_timeouts: Annotated[int, Field(ge=0, le=255)] = 4
     facts: dict[str, str] = Field(default_factory=dict)
 
@@ -286,7 +286,7 @@ class Samples:
     start: Mapping[str, Sequence[float]] = field(default_factory=dict)
     cores: int = 2
     quota: float | None = None
-    quota_period: float = 0.01
+    quota_period: float = 0.05
     tcp_syn_linear_timeouts: int = 4
     facts: Mapping[str, str] = field(default_factory=dict)
     source: str = "measured"

@@ -23,8 +23,8 @@ class Limits:
         busy: mean share of all CPUs in use. Above about 85 % queueing for the CPU adds
             milliseconds to everything (M/M/c at two cores: waiting exceeds service time).
         steal: mean share of CPU time that the hypervisor took away.
-        relay_late: packets may be this much late, in seconds, in 99 of 100 seconds; the WAN's own
-            delays are some tens of milliseconds, one-way.
+        relay_late: one packet in a hundred may be this much late, in seconds, in 19 of 20 seconds; the
+            WAN's own delays are some tens of milliseconds, one-way. A single bad second moves no metric.
         relay_worst: no packet may be later than this, in seconds: one such packet already lengthens a
             commit visibly, and Galera's timers start at 0.3 s.
         prober_late: probes may be this much late, in seconds, 99 of 100; their period is 50 ms.
@@ -115,7 +115,8 @@ class Health:
         seconds: how many seconds were sampled.
         busy, busy_worst: mean and worst share of all CPUs in use.
         steal: mean share stolen.
-        relay_late: 99th percentile over the seconds of the relay's lateness, in seconds.
+        relay_late: 95th percentile over the seconds of the relay's lateness (99th percentile over a
+            second's packets), in seconds.
         relay_worst: latest packet of all, in seconds.
         relay_silent: seconds in which the relay did not answer.
         prober_late, prober_worst: lateness of probes (99th percentile, worst), in seconds; None
@@ -157,7 +158,7 @@ def summarise(samples: Sequence[Sample], prober_lateness: Sequence[float]) -> He
         busy=_mean([sample.busy for sample in samples]),
         busy_worst=max((sample.busy for sample in samples), default=0.0),
         steal=_mean([sample.steal for sample in samples]),
-        relay_late=quantile(late, 0.99) if late else None,
+        relay_late=quantile(late, 0.95) if late else None,
         relay_worst=max(worst) if worst else None,
         relay_silent=sum(sample.late_max is None for sample in samples),
         prober_late=quantile(probes, 0.99) if probes else None,
@@ -193,7 +194,7 @@ def verdict(health: Health, limits: Limits | None = None) -> Finding:
         reasons.append(f"{health.steal:.0%} of the CPU stolen by the hypervisor (limit {limits.steal:.0%})")
     if health.relay_late is not None and health.relay_late > limits.relay_late:
         reasons.append(
-            f"relay {_ms(health.relay_late)} late in one second of a hundred (limit {_ms(limits.relay_late)})"
+            f"relay {_ms(health.relay_late)} late in one second of twenty (limit {_ms(limits.relay_late)})"
         )
     if health.relay_worst is not None and health.relay_worst > limits.relay_worst:
         reasons.append(f"relay up to {_ms(health.relay_worst)} late (limit {_ms(limits.relay_worst)})")

@@ -163,6 +163,11 @@ class Group:
 
     def _evs_arrival(self, view: View, sender: int, peer: int, message: evs.Message) -> Callable[[], None]:
         def arrive() -> None:
+            stalled = self.members[peer].cpu.stalled()
+            if stalled:
+                # The member's group communication is a thread like others: out of quota, it waits too.
+                self.world.at(stalled, arrive)
+                return
             current, now = self.views[peer], self.world.env.now
             if current is view:
                 if self.membership.evs[peer] == membership.OPERATIONAL:

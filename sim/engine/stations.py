@@ -89,6 +89,14 @@ class Cpu:
         self.submit(demand, event.succeed, *owners)
         return event
 
+    def stalled(self) -> float:
+        """Seconds until the group may run again: 0 unless the quota of this period is used up."""
+        self._advance()
+        now = self._env.now
+        if self._grant is None or self._budget > _TINY or now >= self._boundary - _TINY:
+            return 0.0
+        return self._boundary - now
+
     def cancel(self, job: Job) -> None:
         """Drop ``job``; harmless when it is done."""
         if not job.live:

@@ -133,7 +133,7 @@ class TestFit:
         rows = []
         for _ in range(50):
             app, db = generator.normal(0.007, 0.0005), generator.normal(0.006, 0.0004)
-            stalls = quota_elapsed(app + db + 2 * proxy, 0.5, 0.01)
+            stalls = quota_elapsed(app + db + 2 * proxy, 0.5, 0.05)
             rows.append(RequestSample(app, db, stalls + round_trips("access-token") * rtt + commit + wait))
         samples = Samples(
             requests={"access-token": rows},

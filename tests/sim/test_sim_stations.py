@@ -190,3 +190,21 @@ class TestProcesses:
         assert ends == ["alive"]
         assert env.now == pytest.approx(1.2)
         assert cpu.busy == pytest.approx(1.2)
+
+
+def test_a_group_out_of_quota_says_how_long_it_stands_still() -> None:
+    """With 5 ms per 10 ms used up at 5 ms, 5 ms of standing still are left; a fresh period has none."""
+    env = simpy.Environment()
+    cpu = Cpu(env, 2.0, quota=0.5, period=0.010)
+    cpu.submit(0.006, lambda: None)
+    found = {}
+    for at in (0.002, 0.0051, 0.008, 0.0105, 0.013):
+        env.run(until=at)
+        found[at] = cpu.stalled()
+    assert found == {
+        0.002: 0.0,
+        0.0051: pytest.approx(0.0049),
+        0.008: pytest.approx(0.002),
+        0.0105: 0.0,
+        0.013: 0.0,
+    }
