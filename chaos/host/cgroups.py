@@ -7,8 +7,8 @@ Every process of the lab is below `faultline`, so that a fresh process can find 
 The period is 50 ms. Longer, a group that used up its quota stands still for most of the kernel's default of
 100 ms, which no real node of the same speed does. Shorter, the kernel's bandwidth slices distort
 the quota: each CPU takes 5 ms at once (`sched_cfs_bandwidth_slice_us`), so with 5 ms per 10 ms one CPU
-holds it all while a daemon on the other CPU stands still. Measured on `baseline`: the median latency
-was 1.5 times the model's with 10 ms and 1.16 times with 50 ms.
+holds it all while a daemon on the other CPU stands still. Measured, without a fault: the median latency
+was 1.5 times the model's with 10 ms and 1.16 times with 50 ms (docs/decisions/0007-quota-period.md).
 """
 
 from __future__ import annotations
