@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,9 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``argv`` to its end and return what it printed.
 
+    The command dies with the caller: one that outlived a killed session could make a namespace after
+    `heal` has looked for them.
+
     Args:
         argv: command and arguments; never a shell line.
         timeout: seconds after which the command is killed.
@@ -29,9 +33,12 @@ def run(
         MissingCapability: the command is not installed.
         LabError: it failed (with its own words) or ran into ``timeout``.
     """
+    tied = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    if tied and shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
+        raise MissingCapability(f"{argv[0]} is not installed: run `faultline doctor` for the command")
     try:
         done = subprocess.run(
-            list(argv),
+            [*tied, *argv],
             capture_output=True,
             text=True,
             timeout=timeout,

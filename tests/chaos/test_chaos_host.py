@@ -219,7 +219,7 @@ class TestControlGroups:
         used = (groups.cpu_seconds("quota") - before) / (time.monotonic() - began)
         assert used == pytest.approx(0.2, abs=0.02)
         after = groups.throttled("quota")
-        assert after.periods - throttled.periods == pytest.approx(200, abs=25)
+        assert after.periods - throttled.periods == pytest.approx(2.0 / cgroups.PERIOD, rel=0.15)
         assert after.seconds - throttled.seconds > 1.0
 
     def test_kill_ends_a_family_that_forks_faster_than_it_dies(self, groups: Cgroups, tmp_path: Path) -> None:
@@ -411,3 +411,28 @@ class TestCapabilities:
             assert found[name].present
             assert found[name].detail[0].isdigit(), name
         capabilities.require()
+
+
+def test_a_command_dies_with_its_caller(tmp_path: Path) -> None:
+    """SIGKILL of the caller ends the command it waits for, so nothing is made behind a heal's back."""
+    script = tmp_path / "caller.py"
+    script.write_text("from chaos.host.commands import run\nrun(['sleep', '57.3'], timeout=60)\n")
+    caller = subprocess.Popen(
+        [sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    )
+
+    def sleeping() -> bool:
+        return subprocess.run(["pgrep", "-f", "^sleep 57.3"], capture_output=True).returncode == 0
+
+    try:
+        deadline = time.monotonic() + 10
+        while not sleeping():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        caller.kill()
+        caller.wait()
+    deadline = time.monotonic() + 5
+    while sleeping():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
