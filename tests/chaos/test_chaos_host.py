@@ -87,17 +87,17 @@ class TestFilesOfVersion2:
         return Cgroups(Hierarchy(2, (tmp_path,), tmp_path, tmp_path, tmp_path))
 
     def test_quota_and_weight(self, groups: Cgroups, tmp_path: Path) -> None:
-        """0.25 cores are 2.5 ms of 10 ms; the default weight is 100."""
+        """0.25 cores are 12.5 ms of 50 ms; the default weight is 100."""
         groups.create("ral", cores=0.25, weight=4)
-        assert (tmp_path / "faultline/ral/cpu.max").read_text() == "2500 10000"
+        assert (tmp_path / "faultline/ral/cpu.max").read_text() == "12500 50000"
         assert (tmp_path / "faultline/ral/cpu.weight").read_text() == "400"
         groups.set_quota("ral", None)
-        assert (tmp_path / "faultline/ral/cpu.max").read_text() == "max 10000"
+        assert (tmp_path / "faultline/ral/cpu.max").read_text() == "max 50000"
 
     def test_a_small_share_gets_a_longer_period(self, groups: Cgroups, tmp_path: Path) -> None:
         """The kernel takes no quota below a millisecond."""
-        groups.create("ral", cores=0.02)
-        assert (tmp_path / "faultline/ral/cpu.max").read_text() == "1000 50000"
+        groups.create("ral", cores=0.01)
+        assert (tmp_path / "faultline/ral/cpu.max").read_text() == "1000 100000"
 
     def test_the_controller_is_handed_down_to_sites_only(self, groups: Cgroups, tmp_path: Path) -> None:
         """A group whose children have controllers could not hold processes itself."""
