@@ -18,13 +18,6 @@ def out() -> Console:
     return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
-def err() -> Console:
-    """Standard error, for progress and remarks. Colour follows NO_COLOR and the terminal."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-
-
 def print_json(data: Any) -> None:
     """Write a result as JSON to standard output."""
     sys.stdout.write(json.dumps(data, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")

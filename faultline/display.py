@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -84,8 +85,9 @@ class Lines:
         self._write(f"  {text}")
 
     def _write(self, text: str) -> None:
-        sys.stderr.write(f"[{self._clock() - self._start:7.1f} s] {text}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # nobody reads any more (`| head`, a closed terminal): the work goes on
+            sys.stderr.write(f"[{self._clock() - self._start:7.1f} s] {text}\n")
+            sys.stderr.flush()
 
 
 @dataclass

@@ -20,6 +20,8 @@ def run_guarded(command: Callable[[], Any]) -> int:
     try:
         result = command()
         sys.stdout.flush()
+        if result == ExitCode.INTERRUPTED:  # the command line turns a KeyboardInterrupt into its code
+            say("interrupted")
     except KeyboardInterrupt:
         say("interrupted")
         return ExitCode.INTERRUPTED
@@ -60,11 +62,22 @@ def explain(error: Exception) -> ExitCode:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
         say(f"error: {error.filename or 'a file'}: {error.strerror}")
         return ExitCode.INTERNAL
+    if came_of_interruption(error):
+        say("interrupted")
+        return ExitCode.INTERRUPTED
     say(
         f"internal error: {type(error).__name__}: {_first_line(error)}\n"
         f"This is a defect of faultline; the details are in {save_traceback(error)}"
     )
     return ExitCode.INTERNAL
+
+
+def came_of_interruption(error: BaseException) -> bool:
+    """Whether ``error`` only came of an interruption that struck in the middle of something."""
+    here: BaseException | None = error
+    while here is not None and not isinstance(here, KeyboardInterrupt):
+        here = here.__cause__ or here.__context__
+    return here is not None
 
 
 def say(text: str) -> None:

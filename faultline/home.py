@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -32,8 +33,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk names no file
+            error.filename = str(path)
         raise
 
 
@@ -140,14 +143,22 @@ class Home:
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"{self.root}: cannot be used as home directory: {error.strerror}; "
-                f"set {ENVIRONMENT} to a directory you can write to"
-            ) from None
+            raise self._unusable(error) from None
         return self
 
+    def _unusable(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self.root}: cannot be used as home directory: {error.strerror}; "
+            f"set {ENVIRONMENT} to a directory you can write to"
+        )
+
     def new_run(self, title: str, now: datetime | None = None) -> RunDirectory:
-        """Create a run directory whose id sorts by time, and point `latest` at it."""
+        """Create a run directory whose id sorts by time, and point `latest` at it.
+
+        Raises:
+            InputError: the home cannot be written to.
+            OSError: the disk is full.
+        """
         self.create()
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         word = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32].strip("-") or "run"
@@ -157,6 +168,10 @@ class Home:
                 path.mkdir()
             except FileExistsError:
                 continue
+            except OSError as error:
+                if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+                    raise self._unusable(error) from None
+                raise
             break
         link = self.root / f".latest.{os.getpid()}.{secrets.token_hex(3)}"
         try:

@@ -18,7 +18,7 @@ from faultline.home import Home
 from sim.calibration import Calibration
 from sim.calibration import load as load_calibration
 from topologies.errors import InputError
-from topologies.loader import SizeName, locate
+from topologies.loader import SizeName, is_there, locate
 from topologies.loader import load as load_topology
 from topologies.model import Topology
 
@@ -153,7 +153,7 @@ def find_calibration(home: Home, asked: str | None = None) -> tuple[Calibration,
     """
     if asked is not None and asked != "shipped":
         return load_calibration(asked), asked
-    if asked is None and home.calibration.exists():
+    if asked is None and is_there(home.calibration, anything=True):
         return load_calibration(home.calibration), str(home.calibration)
     return Calibration.default(), "shipped"
 

@@ -6,11 +6,9 @@ import dataclasses
 import hashlib
 import json
 import logging
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Any
 
 from chaos.toolkit.session import Session
@@ -18,7 +16,7 @@ from experiments.metrics import MetricValue, reduce
 from experiments.observation import Observation
 from faultline import facts
 from faultline.display import Display
-from faultline.guard import say
+from faultline.guard import came_of_interruption
 from faultline.home import Home, RunDirectory
 from faultline.inputs import Backend, Inputs
 from faultline.labs import ensure_runnable, open_lab, validates
@@ -26,6 +24,7 @@ from faultline.ledger import Kind, Ledger
 from faultline.predicting import intervals_of, predict_document
 from faultline.report import write_reports
 from faultline.results import RunResult, judge_run
+from faultline.signals import patient_with_signals
 
 OBSERVE, DOWN = "observe", "down"
 
@@ -51,7 +50,8 @@ class Record:
         """Note that ``stage`` begins."""
         if stage != DOWN or self.working == OBSERVE:
             self.working = stage
-        self.update(stage=stage)
+        with suppress(OSError) if stage == DOWN else nullcontext():  # must not hide why the lab comes down
+            self.update(stage=stage)
 
     def update(self, **more: Any) -> None:
         """Add ``more`` and write the file."""
@@ -79,18 +79,24 @@ def run(inputs: Inputs, backend: Backend, home: Home, shown: Display) -> Finishe
     home.create()
     directory = home.new_run(inputs.experiment.name)
     record = Record(directory, _opening(inputs, backend, directory))
-    record.update()
     try:
-        with _patient_with_signals(), shown:
+        record.update()
+    except OSError:
+        directory.path.rmdir()  # a run of which not even the beginning is on disk is none
+        raise
+    try:
+        with patient_with_signals(), shown:
             return _stages(inputs, backend, home, record, shown)
     except BaseException as error:
-        message = (
-            "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-        )
-        record.update(
-            ended=_now(),
-            error={"stage": record.working, "type": type(error).__name__, "message": message},
-        )
+        # What an interruption made fail on its way out is an interruption, too.
+        interrupted = isinstance(error, KeyboardInterrupt | RuntimeError) and came_of_interruption(error)
+        kind = KeyboardInterrupt if interrupted else type(error)
+        message = "interrupted" if interrupted else str(error) or kind.__name__
+        with suppress(OSError):  # a disk that is full by now must not hide why the run ended
+            record.update(
+                ended=_now(),
+                error={"stage": record.working, "type": kind.__name__, "message": message},
+            )
         raise
 
 
@@ -170,9 +176,11 @@ def _measure(
     try:
         with _chaos_toolkit_log(record.directory):
             _, observation = session.run(inputs.experiment)
-    finally:
-        if session.journal is not None:
+    except BaseException:
+        with suppress(OSError):  # a full disk must not hide why the run ended
             _write_journal(record.directory, session.journal)
+        raise
+    _write_journal(record.directory, session.journal)
     # The lab is down by now: what it was made of is in the observation.
     record.update(lab=observation.extra.get("facts", {}))
     _write_observation(record.directory, observation)
@@ -198,7 +206,9 @@ def _chaos_toolkit_log(directory: RunDirectory) -> Iterator[None]:
         handler.close()
 
 
-def _write_journal(directory: RunDirectory, journal: Mapping[str, Any]) -> None:
+def _write_journal(directory: RunDirectory, journal: Mapping[str, Any] | None) -> None:
+    if journal is None:
+        return
     text = json.dumps(journal, indent=1, default=str) + "\n"
     directory.write_text("journal.json", text)
 
@@ -303,33 +313,3 @@ def _told(result: RunResult) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-@contextmanager
-def _patient_with_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the run once; more of them must not disturb the lab being taken down."""
-    seen: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        if len(seen) == 1:
-            raise KeyboardInterrupt
-        say("the lab is being taken down, please wait")
-
-    before = {}
-    for number in _signals():
-        before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _signals() -> Sequence[signal.Signals]:
-    import threading
-
-    # Only the main thread may set handlers; elsewhere (a test, a notebook's worker) signals are not ours.
-    if threading.current_thread() is not threading.main_thread():
-        return ()
-    return (signal.SIGINT, signal.SIGTERM)

@@ -14,6 +14,7 @@ from faultline.inputs import partition_overrides
 from topologies.document import Document, read
 from topologies.errors import InputError, nearest
 from topologies.loader import from_document as topology_from_document
+from topologies.loader import is_there
 from topologies.loader import library as topologies
 from topologies.loader import load as load_topology
 from topologies.loader import locate as locate_topology
@@ -49,7 +50,7 @@ def check_file(reference: str, overrides: Sequence[str] = ()) -> Checked:
 
 
 def _locate(reference: str) -> Path:
-    if Path(reference).exists():
+    if is_there(Path(reference), anything=True):
         return Path(reference)
     if reference in experiments():
         return locate_experiment(reference)

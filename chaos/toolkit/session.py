@@ -230,9 +230,11 @@ class Session:
                         self.error = self.error or error
             finally:
                 self.agenda.close()
-                self.progress("down", "taking the lab down")
-                self.lab.down()
-                self._stage = "closed"
+                try:
+                    self.progress("down", "taking the lab down")
+                finally:  # whoever is told may fail (a full disk, a closed terminal): the lab comes down
+                    self.lab.down()
+                    self._stage = "closed"
 
     def record(self) -> dict[str, Any]:
         """What this project adds to the journal, JSON-able."""

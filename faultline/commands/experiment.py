@@ -202,8 +202,9 @@ def run(
 
     Exits 0 when it held, 1 when it deviated, 2 when nothing can be said.
     """
-    from faultline.console import err, print_json
+    from faultline.console import print_json
     from faultline.display import display
+    from faultline.guard import say
     from faultline.home import Home
     from faultline.labs import ensure_runnable
     from faultline.run import run as run_experiment
@@ -211,14 +212,14 @@ def run(
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
     name: Backend = "local" if backend is BackendName.LOCAL else "simulated"
     ensure_runnable(name, inputs.size)
-    err().print(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}", soft_wrap=True)
+    say(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}")
     finished = run_experiment(inputs, name, Home.find(), display())
     result, directory = finished.result, finished.directory
     if as_json:
         print_json({"run_id": directory.id, "directory": str(directory.path), **result.to_json()})
     else:
         _show_result(result)
-        err().print(f"report: {directory.path / 'report.html'}", soft_wrap=True)
+        say(f"report: {directory.path / 'report.html'}")
     return result.verdict.exit_code
 
 

@@ -69,8 +69,9 @@ def calibrate(as_json: JsonOption = False) -> ExitCode:
     from faultline.console import out, print_json
     from faultline.display import display
     from faultline.home import Home
+    from faultline.signals import patient_with_signals
 
-    with display() as shown:
+    with patient_with_signals(), display() as shown:
         calibration, path = run_calibration(Home.find(), shown)
     if as_json:
         data = calibration.model_dump(mode="json")

@@ -24,11 +24,12 @@ def up(
     """Bring a topology up and leave it running, until `faultline lab down`."""
     from faultline.console import print_json
     from faultline.display import display
+    from faultline.signals import patient_with_signals
     from faultline.standing import bring_up
     from topologies.loader import load
 
     loaded = load(topology, size="lab", overrides=overrides or [])
-    with display() as shown:
+    with patient_with_signals(), display() as shown:
         shown.phase("lab", f"bringing up {loaded.topology}", 60.0)
         endpoints = bring_up(loaded, shown.note)
     if as_json:

@@ -234,6 +234,25 @@ class TestFailure:
             run_experiment(experiment_with(tmp_path, []), lab, topology)
         assert lab.downs == 1 and current_or_none() is None
 
+    def test_the_lab_comes_down_though_nobody_can_be_told(self, tmp_path: Path, topology: Topology) -> None:
+        """Whoever is told of the progress may fail, as on a full disk: no reason to leave a lab behind."""
+
+        class Watched(SimulatedLab):
+            downs = 0
+
+            def down(self) -> None:
+                self.downs += 1
+                super().down()
+
+        def refuse(stage: str, text: str) -> None:
+            if stage in {"undo", "down"}:
+                raise OSError(28, "No space left on device")
+
+        lab, fake_method = Watched(FakeSimulator()), [act("kill", target="db@edi", at="20s", duration="5s")]
+        with pytest.raises(OSError, match="No space left"):
+            run_experiment(experiment_with(tmp_path, fake_method), lab, topology, progress=refuse)
+        assert lab.downs == 1 and current_or_none() is None
+
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_during_an_action_takes_the_faults_back(
         self, number: signal.Signals, tmp_path: Path, topology: Topology

@@ -94,6 +94,7 @@ class TestBadInput:
             (("predict", "site-cut", "--calibration", "none.json"), "none.json"),
             (("run", "site-cut", "--size", "production"), "lab"),
             (("validate", "nothing-like-this"), "nothing-like-this"),
+            (("validate", "x" * 5000), "name too long"),
             (("plan", "iris-1site.yaml"), "iris-1site"),
             (("predict", "site-cut", "--output", "none/p.json"), "there is no directory"),
             (("predict", "site-cut", "--output", ""), "this is a directory"),
@@ -220,6 +221,21 @@ class TestGuard:
         (path,) = home.root.glob("crash-*.txt")
         assert str(path) in said
         assert "Traceback (most recent call last)" in path.read_text()
+
+    def test_what_breaks_by_an_interruption_is_an_interruption(
+        self, home: Home, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Ctrl-C at a bad moment (in the start of a pool of workers, say) makes the way out fail."""
+
+        def fail() -> None:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise RuntimeError("cannot join thread before it is started")
+
+        assert run_guarded(fail) == 130
+        assert capsys.readouterr().err == "interrupted\n"
+        assert not list(home.root.glob("crash-*"))
 
     def test_a_name_that_is_no_text_does_not_hide_a_defect(
         self, home: Home, monkeypatch: pytest.MonkeyPatch

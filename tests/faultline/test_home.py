@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,23 @@ class TestRuns:
         run.write_json("record", {"stage": "done"})
         assert home.open_run(run.id[:12]).id == run.id
         assert home.open_run(str(run.path)).id == run.id
+
+    @pytest.mark.parametrize(
+        ("number", "kind"), [(errno.EROFS, InputError), (errno.EACCES, InputError), (errno.ENOSPC, OSError)]
+    )
+    def test_a_home_that_became_read_only_is_named_with_the_way_out(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+    ) -> None:
+        """The user chose the place and can choose another; a full disk is no mistake of the user's."""
+        home.create()
+
+        def refuse(path: Path, *_: object, **__: object) -> None:
+            if path.parent == home.runs:
+                raise OSError(number, "refused", str(path))
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(kind, match="refused"):
+            home.new_run("a")
 
     def test_unknown_and_ambiguous_references_say_what_there_is(self, home: Home) -> None:
         """The message names runs that could have been meant."""
@@ -78,6 +96,17 @@ class TestFiles:
         run.write_text("verdict.json", text)
         with pytest.raises(InputError, match=r"verdict\.json"):
             run.read_json("verdict")
+
+    def test_a_full_disk_is_told_with_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The system's error about a write names no file; the user needs to know which disk it is."""
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            write_atomically(tmp_path / "file.json", b"new")
+        assert caught.value.filename == str(tmp_path / "file.json")
 
     def test_a_failed_write_leaves_the_old_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
