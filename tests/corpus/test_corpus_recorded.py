@@ -1,0 +1,60 @@
+"""The recorded runs are what they say: registered first, judged by the rules of this version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.record_corpus import RECORDED, summary
+from experiments.catalogue import MetricKey
+from experiments.loader import library
+
+FILES = sorted(RECORDED.glob("*.json"))
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def run(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """One recorded run."""
+    path: Path = request.param
+    recorded: dict[str, Any] = json.loads(path.read_text())
+    return recorded
+
+
+def test_every_experiment_of_the_library_has_been_run() -> None:
+    """A recorded run for each."""
+    assert {path.stem for path in FILES} == set(library())
+
+
+def test_the_prediction_was_registered_before_the_measurement(run: dict[str, Any]) -> None:
+    """In the ledger the prediction stands before the measurement, and that before the verdict."""
+    rows = run["ledger"]
+    assert rows["prediction"]["n"] < rows["measurement"]["n"] < rows["verdict"]["n"]
+
+
+def test_the_machine_and_the_hashes_are_there(run: dict[str, Any]) -> None:
+    """Where it ran, with what, and which program and calibration predicted it."""
+    assert {"cpu", "cores", "memory", "kernel"} <= set(run["machine"])
+    assert {"mariadbd", "galera", "redis-server", "haproxy", "nginx", "gdnsd"} <= set(run["lab"]["versions"])
+    for name in ("program", "calibration"):
+        assert len(run[name]) == 64
+
+
+def test_verdicts_follow_from_the_numbers(run: dict[str, Any]) -> None:
+    """Inside its interval a metric held, outside it deviated; a disturbed run concludes nothing."""
+    for metric in run["metrics"]:
+        MetricKey.parse(metric["key"])
+        if run["disturbances"]:
+            assert metric["verdict"] == "inconclusive"
+        elif metric["verdict"] == "held":
+            assert metric["value"] is not None
+            assert metric["low"] <= metric["value"] + 1e-9
+            assert metric["censored"] or metric["value"] <= metric["high"] + 1e-9
+
+
+def test_the_summary_is_current() -> None:
+    """The page beside the runs says what the runs say."""
+    runs = {path.stem: json.loads(path.read_text()) for path in FILES}
+    assert (RECORDED / "README.md").read_text() == summary(runs)
