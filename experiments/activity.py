@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from topologies.errors import Misfit, MisfitError, suggestion
 from topologies.model import Model
-from topologies.quantities import Duration
+from topologies.quantities import DURATION_UNITS, Duration, parse
 from topologies.validation import misfits_of
 
 ACTIONS_MODULE = "chaos.toolkit.actions"
@@ -142,7 +142,15 @@ def probe_misfits(function: str, arguments: Any) -> list[Misfit]:
         arguments = {}
     if not isinstance(arguments, dict):
         return [Misfit(("arguments",), "the arguments have no names", "keys and values")]
-    return unknown_arguments(function, arguments, PROBES[function])
+    misfits = unknown_arguments(function, arguments, PROBES[function])
+    window = arguments.get("window")
+    if "window" in PROBES[function] and window is not None:
+        try:
+            if not isinstance(window, str) or parse(window, DURATION_UNITS, "5s") <= 0:
+                raise ValueError(f"cannot look back {window!r}: write a time of more than zero, as in 5s")
+        except ValueError as error:
+            misfits.append(Misfit(("arguments", "window"), str(error)))
+    return misfits
 
 
 class _Part(BaseModel):
