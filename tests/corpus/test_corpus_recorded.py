@@ -51,8 +51,8 @@ def test_verdicts_follow_from_the_numbers(run: dict[str, Any]) -> None:
         elif metric["verdict"] == "held":
             assert metric["value"] is not None
             room = metric["resolution"] + 1e-9
-            assert metric["low"] - room <= metric["value"]
-            assert metric["censored"] or metric["value"] <= metric["high"] + room
+            # Censored: it did not come within the run, and that is what was predicted.
+            assert metric["censored"] or metric["low"] - room <= metric["value"] <= metric["high"] + room
 
 
 def test_the_summary_is_current() -> None:
