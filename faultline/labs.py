@@ -9,19 +9,19 @@ from chaos.lab.base import Lab
 from faultline.inputs import Backend, Inputs
 from faultline.score import SIMULATED
 from topologies.errors import InputError
-from topologies.loader import SizeName
 
 
-def ensure_runnable(backend: Backend, size: SizeName) -> None:
+def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
     """Refuse before anything is predicted what could not be run afterwards.
 
     Raises:
         MissingCapability: this machine lacks something; the message says what and how to get it.
         LabBusy: it has a lab already.
-        InputError: the local lab was asked for in production size.
+        InputError: the local lab was asked for in production size, or the topology does not fit it.
     """
     if backend == SIMULATED:
         return
+    size = inputs.size
     if size != "lab":
         raise InputError(
             f"the local lab cannot run the size {size!r}",
@@ -32,7 +32,20 @@ def ensure_runnable(backend: Backend, size: SizeName) -> None:
     from chaos.host.capabilities import require
 
     require()
+    _ensure_fits(inputs)
     _ensure_free()
+
+
+def _ensure_fits(inputs: Inputs) -> None:
+    """Refuse a topology that the local lab cannot hold, before a prediction of it is registered."""
+    from chaos.errors import LabError
+    from chaos.lab.layout import Layout
+    from chaos.services import deployment
+
+    try:
+        deployment.plan(inputs.topology, Layout.of(inputs.topology))
+    except LabError as error:
+        raise InputError(str(error), file=inputs.files["topology"][0]) from None
 
 
 def ensure_root() -> None:

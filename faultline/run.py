@@ -75,7 +75,7 @@ def run(inputs: Inputs, backend: Backend, home: Home, shown: Display) -> Finishe
         faultline.ledger.LedgerError: the prediction could not be registered; nothing was broken.
         KeyboardInterrupt: interrupted.
     """
-    ensure_runnable(backend, inputs.size)
+    ensure_runnable(backend, inputs)
     home.create()
     directory = home.new_run(inputs.experiment.name)
     record = Record(directory, _opening(inputs, backend, directory))

@@ -211,7 +211,7 @@ def run(
 
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
     name: Backend = "local" if backend is BackendName.LOCAL else "simulated"
-    ensure_runnable(name, inputs.size)
+    ensure_runnable(name, inputs)
     say(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}")
     finished = run_experiment(inputs, name, Home.find(), display())
     result, directory = finished.result, finished.directory

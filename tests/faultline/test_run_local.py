@@ -112,3 +112,19 @@ def test_a_standing_lab(home: Home) -> None:
     finally:
         start(home, "lab", "down").communicate(timeout=60)
     assert nothing_is_left()
+
+
+@pytest.mark.parametrize("change", ["sites.ral.nodes=2", "services.db.members.ral=2"])
+def test_a_topology_that_does_not_fit_is_refused_before_it_is_predicted(tmp_path: Path, change: str) -> None:
+    """The local lab says what to change, exits 64, and no prediction is registered."""
+    done = subprocess.run(
+        [sys.executable, "-m", "faultline", "run", "site-cut", "--set", change],
+        env=os.environ | {"FAULTLINE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 64
+    assert "iris-3site-galera.yaml" in done.stderr
+    assert "`lab:` overlay" in done.stderr
+    assert not (tmp_path / "home" / "ledger.sqlite").exists()
