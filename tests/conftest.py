@@ -11,9 +11,11 @@ from chaos.host.capabilities import missing
 
 
 def pytest_configure() -> None:
-    """Make interrupts arrive: a shell that starts the tests in the background has them ignored."""
+    """Make signals arrive: a shell or nohup that starts the tests in the background has them ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
