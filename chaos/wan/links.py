@@ -122,10 +122,10 @@ class Wan:
             log=self.directory / "relay.log",
             realtime=True,
         )
-        scheduling = self._await_relay(time.monotonic() + timeout)
+        self._await_relay(time.monotonic() + timeout)
         for station in self.plan.stations:
             namespaces.ip_batch(station.namespace, self._addressing(station))
-        self.tunnels.up(timeout, realtime=scheduling == "fifo")
+        self.tunnels.up(timeout)
 
     def _await_relay(self, deadline: float) -> str:
         assert self.relay is not None

@@ -26,11 +26,11 @@ from chaos.wan.plan import Plan
 MTU = 1420
 PREFIX = "flwg"
 SOCKETS = Path("/run/wireguard")
-REALTIME = 5
 NICE = -15
-"""Encryption is part of the link and must not wait for the sites' daemons: SCHED_FIFO below the relay's
-priority, else niceness. Measured with both cores 90 % busy at RTT 30 ms: the 99th percentile through
-the tunnel is 32 ms with SCHED_FIFO, 40 ms with niceness. It cannot starve the sites: they make its work.
+"""Encryption is part of the link and should not wait for the sites' daemons. Niceness, not SCHED_FIFO: the
+tunnel's tail is longer (99th percentile 40 ms instead of 32 ms at RTT 30 ms with both cores 90 % busy), but
+threads of the Go runtime that spin at a real-time priority can shut each other and the machine
+out; seen once, until the kernel's real-time throttling stopped the network of the whole lab.
 """
 
 
@@ -97,12 +97,11 @@ class Tunnels:
         self.processes: dict[str, Process] = {}
         self.implementation = "none"
 
-    def up(self, timeout: float = 15.0, *, realtime: bool = False) -> None:
+    def up(self, timeout: float = 15.0) -> None:
         """Create the interfaces and return when every pair of peers has shaken hands.
 
         Args:
             timeout: seconds.
-            realtime: the machine permits SCHED_FIFO.
 
         Raises:
             MissingCapability: neither the kernel nor wireguard-go offers WireGuard.
@@ -111,7 +110,7 @@ class Tunnels:
         keys = {site: _key_pair() for site in self.peers}
         public = {site: pair[1] for site, pair in keys.items()}
         for site in self.peers:
-            self._create(site, realtime)
+            self._create(site)
         deadline = time.monotonic() + timeout
         for site, peers in self.peers.items():
             name, namespace = self._layout.interface(site), self._layout.namespace(site)
@@ -139,7 +138,7 @@ class Tunnels:
             (SOCKETS / f"{self._layout.interface(site)}.sock").unlink(missing_ok=True)
         self.processes.clear()
 
-    def _create(self, site: str, realtime: bool) -> None:
+    def _create(self, site: str) -> None:
         name, namespace = self._layout.interface(site), self._layout.namespace(site)
         if self.implementation in {"none", "kernel"}:
             argv = ["ip", "-n", namespace, "link", "add", name, "type", "wireguard"]
@@ -156,13 +155,12 @@ class Tunnels:
                 "run `apt-get install --no-install-recommends wireguard-go`"
             )
         self.processes[site] = processes.start(
-            ["chrt", "--fifo", str(REALTIME), *program] if realtime else program,
+            program,
             group=self._group,
             cgroups=self._cgroups,
             log=self._directory / f"{name}.log",
             namespace=namespace,
-            nice=None if realtime else NICE,
-            realtime=realtime,
+            nice=NICE,
             env={"WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1", "LOG_LEVEL": "error"},
         )
         self.implementation = "wireguard-go"
