@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +32,7 @@ from sim.statistics import (
     prediction_interval,
     proportion,
 )
+from sim.workers import uninterrupted, worker_pool
 from topologies.model import Topology
 
 SCHEMA = "faultline/prediction/1"
@@ -233,28 +230,11 @@ def _run_all(specs: Sequence[Spec], workers: int) -> Iterator[Outcome]:
     if workers <= 1:
         yield from map(run, specs)
         return
-    # A fresh interpreter per worker: a fork would copy threads and locks of whoever calls.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-        futures = [pool.submit(run, spec) for spec in specs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent dies, even by SIGKILL: nobody would collect what it simulates."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with worker_pool(workers) as pool:
+        with uninterrupted():
+            futures = [pool.submit(run, spec) for spec in specs]
+        for future in as_completed(futures):
+            yield future.result()
 
 
 def summarise(
