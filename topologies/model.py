@@ -9,19 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from topologies.base import NAME_PATTERN as NAME_PATTERN
+from topologies.base import Model as Model
+from topologies.base import Name as Name
+from topologies.kubernetes import Kubernetes as Kubernetes
 from topologies.quantities import Bandwidth, Duration, Ratio, Size
-
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,14}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-"""A short lower-case name: it becomes part of interface and host names."""
-
-
-class Model(BaseModel):
-    """Base of everything a user writes: immutable, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
 
 class Site(Model):
@@ -231,6 +225,8 @@ class Topology(Model):
         topology: its name.
         lab: what differs in the size that fits one machine; merged over the rest when the
             topology is loaded with `size="lab"`.
+        kubernetes: what the clusters are set to, one cluster per site; only the backends `kind`
+            and `kubernetes` have clusters.
     """
 
     topology: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
@@ -239,6 +235,7 @@ class Topology(Model):
     links: list[Link] = Field(default_factory=list)
     services: dict[Name, Service] = Field(min_length=1)
     clients: dict[Name, Clients] = Field(min_length=1)
+    kubernetes: Kubernetes = Kubernetes()
     lab: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
