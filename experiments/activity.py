@@ -12,6 +12,22 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
+from experiments.kubernetes_faults import (
+    ApiServerDown,
+    ClusterStop,
+    ContainerKill,
+    CorednsDown,
+    GatewayKill,
+    KubeletStop,
+    NetworkIsolation,
+    NodeCordon,
+    NodeDrain,
+    NodePause,
+    NodeStop,
+    PodDelete,
+    RollingRestart,
+    ScaleToZero,
+)
 from topologies.errors import Misfit, MisfitError, suggestion
 from topologies.model import Model
 from topologies.quantities import DURATION_UNITS, Duration, parse
@@ -50,6 +66,62 @@ class DegradeAction(Degrade, Timing):
     """Arguments of `degrade`."""
 
 
+class PodDeleteAction(PodDelete, Timing):
+    """Arguments of `pod_delete`."""
+
+
+class ContainerKillAction(ContainerKill, Timing):
+    """Arguments of `container_kill`."""
+
+
+class ScaleToZeroAction(ScaleToZero, Timing):
+    """Arguments of `scale_to_zero`."""
+
+
+class RollingRestartAction(RollingRestart, Timing):
+    """Arguments of `rolling_restart`."""
+
+
+class NodeCordonAction(NodeCordon, Timing):
+    """Arguments of `node_cordon`."""
+
+
+class NodeDrainAction(NodeDrain, Timing):
+    """Arguments of `node_drain`."""
+
+
+class NodeStopAction(NodeStop, Timing):
+    """Arguments of `node_stop`."""
+
+
+class NodePauseAction(NodePause, Timing):
+    """Arguments of `node_pause`."""
+
+
+class KubeletStopAction(KubeletStop, Timing):
+    """Arguments of `kubelet_stop`."""
+
+
+class ClusterStopAction(ClusterStop, Timing):
+    """Arguments of `cluster_stop`."""
+
+
+class ApiServerDownAction(ApiServerDown, Timing):
+    """Arguments of `api_server_down`."""
+
+
+class GatewayKillAction(GatewayKill, Timing):
+    """Arguments of `gateway_kill`."""
+
+
+class NetworkIsolationAction(NetworkIsolation, Timing):
+    """Arguments of `network_isolation`."""
+
+
+class CorednsDownAction(CorednsDown, Timing):
+    """Arguments of `coredns_down`."""
+
+
 class WaitAction(Model):
     """Arguments of `wait`.
 
@@ -71,7 +143,26 @@ PROBES: Mapping[str, tuple[str, ...]] = {
 }
 """Our probes and their arguments."""
 
-FaultAction = KillAction | PauseAction | PartitionAction | DegradeAction
+FaultAction = (
+    KillAction
+    | PauseAction
+    | PartitionAction
+    | DegradeAction
+    | PodDeleteAction
+    | ContainerKillAction
+    | ScaleToZeroAction
+    | RollingRestartAction
+    | NodeCordonAction
+    | NodeDrainAction
+    | NodeStopAction
+    | NodePauseAction
+    | KubeletStopAction
+    | ClusterStopAction
+    | ApiServerDownAction
+    | GatewayKillAction
+    | NetworkIsolationAction
+    | CorednsDownAction
+)
 Action = FaultAction | WaitAction | HealAllAction
 
 FAULT_ACTIONS: Mapping[str, type[FaultAction]] = {
@@ -79,14 +170,42 @@ FAULT_ACTIONS: Mapping[str, type[FaultAction]] = {
     "pause": PauseAction,
     "partition": PartitionAction,
     "degrade": DegradeAction,
+    "pod_delete": PodDeleteAction,
+    "container_kill": ContainerKillAction,
+    "scale_to_zero": ScaleToZeroAction,
+    "rolling_restart": RollingRestartAction,
+    "node_cordon": NodeCordonAction,
+    "node_drain": NodeDrainAction,
+    "node_stop": NodeStopAction,
+    "node_pause": NodePauseAction,
+    "kubelet_stop": KubeletStopAction,
+    "cluster_stop": ClusterStopAction,
+    "api_server_down": ApiServerDownAction,
+    "gateway_kill": GatewayKillAction,
+    "network_isolation": NetworkIsolationAction,
+    "coredns_down": CorednsDownAction,
 }
 ACTIONS: Mapping[str, type[Action]] = {**FAULT_ACTIONS, "wait": WaitAction, "heal_all": HealAllAction}
 
-_FAULTS: Mapping[type[FaultAction], type[Kill | Pause | Partition | Degrade]] = {
+_FAULTS: Mapping[type[FaultAction], type[Fault]] = {
     KillAction: Kill,
     PauseAction: Pause,
     PartitionAction: Partition,
     DegradeAction: Degrade,
+    PodDeleteAction: PodDelete,
+    ContainerKillAction: ContainerKill,
+    ScaleToZeroAction: ScaleToZero,
+    RollingRestartAction: RollingRestart,
+    NodeCordonAction: NodeCordon,
+    NodeDrainAction: NodeDrain,
+    NodeStopAction: NodeStop,
+    NodePauseAction: NodePause,
+    KubeletStopAction: KubeletStop,
+    ClusterStopAction: ClusterStop,
+    ApiServerDownAction: ApiServerDown,
+    GatewayKillAction: GatewayKill,
+    NetworkIsolationAction: NetworkIsolation,
+    CorednsDownAction: CorednsDown,
 }
 
 

@@ -6,6 +6,15 @@ from collections.abc import Iterator
 
 from experiments.activity import PROBES_MODULE
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
+from experiments.kubernetes_checks import node_misfits
+from experiments.kubernetes_faults import (
+    KubernetesFault,
+    NodeFault,
+    RollingRestart,
+    ScaleToZero,
+    SiteFault,
+    TargetFault,
+)
 from experiments.model import Experiment
 from experiments.targets import grudge, placement
 from experiments.timeline import contradictions, scheduled_with_places
@@ -63,8 +72,19 @@ def _fault(fault: Fault, path: Path, topology: Topology) -> Iterator[Misfit]:
         yield from _target(fault.target, (*path, "target"), topology)
     elif isinstance(fault, Degrade):
         yield from _pair(fault.between, (*path, "between"), topology)
+    elif isinstance(fault, KubernetesFault):
+        yield from _kubernetes(fault, path, topology)
     else:
         yield from _partition(fault, path, topology)
+
+
+def _kubernetes(fault: KubernetesFault, path: Path, topology: Topology) -> Iterator[Misfit]:
+    if isinstance(fault, TargetFault | ScaleToZero | RollingRestart):
+        yield from _target(fault.target, (*path, "target"), topology)
+    elif isinstance(fault, NodeFault):
+        yield from node_misfits(fault.node, (*path, "node"), topology)
+    elif isinstance(fault, SiteFault):
+        yield from _unknown_sites([fault.site], (*path, "site"), topology)
 
 
 def _target(target: str, path: Path, topology: Topology) -> Iterator[Misfit]:

@@ -4,6 +4,7 @@
 with its inverse. Neither knows the other: this module is all they share.
 A target is written `service@site` or `service@site/index` (index counts from 0 at that site):
 `db@edi` is every database member at edi, `iam@ral/1` the second identity service at ral.
+Faults that take a Kubernetes cluster are in `experiments.kubernetes_faults`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from experiments.kubernetes_faults import AnyKubernetesFault
+from experiments.names import Target
 from topologies.errors import Misfit, MisfitError
 from topologies.model import Model, Name
 from topologies.quantities import Bandwidth, Duration, Ratio
-
-Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*@[a-z][a-z0-9-]*(/\d+)?$")]
 
 
 class Kill(Model):
@@ -104,7 +105,7 @@ class Degrade(Model):
         return self
 
 
-Fault = Annotated[Kill | Pause | Partition | Degrade, Field(discriminator="fault")]
+Fault = Annotated[Kill | Pause | Partition | Degrade | AnyKubernetesFault, Field(discriminator="fault")]
 
 
 class ScheduledFault(Model):

@@ -25,7 +25,10 @@ from experiments.activity import (
     read_action,
 )
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause, ScheduledFault
+from experiments.kubernetes_checks import both_hold
+from experiments.kubernetes_faults import KubernetesFault
 from experiments.model import Experiment
+from experiments.names import overlap
 from topologies.errors import Misfit, MisfitError, Path, suggestion
 
 IGNORE = "mark it with `x-faultline: {predict: ignore}` if the service does not notice it"
@@ -245,12 +248,11 @@ def contradictions(
 
 
 def held_by_both(a: Fault, b: Fault) -> str | None:
-    """What two faults would both hold, by name; None when they do not get in each other's way."""
+    """What two faults, the earlier first, would both hold; None when they do not get in each other's way."""
+    if isinstance(a, KubernetesFault) or isinstance(b, KubernetesFault):
+        return both_hold(a, b)
     if isinstance(a, Kill | Pause) and isinstance(b, Kill | Pause):
-        whole_a, _, index_a = a.target.partition("/")
-        whole_b, _, index_b = b.target.partition("/")
-        same = whole_a == whole_b and (not index_a or not index_b or index_a == index_b)
-        return max(a.target, b.target, key=len) if same else None
+        return max(a.target, b.target, key=len) if overlap(a.target, b.target) else None
     if isinstance(a, Degrade) and isinstance(b, Degrade):
         return "-".join(a.between) if set(a.between) == set(b.between) else None
     if isinstance(a, Partition) and isinstance(b, Partition):

@@ -6,9 +6,14 @@ import os
 from collections.abc import Callable
 
 from chaos.lab.base import Lab
+from experiments.kubernetes_faults import KubernetesFault
+from experiments.timeline import scheduled_with_places
 from faultline.inputs import Backend, Inputs
 from faultline.score import SIMULATED
-from topologies.errors import InputError
+from topologies.errors import InputError, Misfit
+
+KUBERNETES = ("kind", "kubernetes")
+"""Backends with a cluster per site."""
 
 
 def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
@@ -17,8 +22,11 @@ def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
     Raises:
         MissingCapability: this machine lacks something; the message says what and how to get it.
         LabBusy: it has a lab already.
-        InputError: the local lab was asked for in production size, or the topology does not fit it.
+        InputError: the local lab was asked for in production size, the topology does not fit it, or
+            the experiment has a fault that takes Kubernetes.
     """
+    if not on_kubernetes(backend, inputs):
+        refuse_kubernetes_faults(inputs, backend)
     if backend == SIMULATED:
         return
     size = inputs.size
@@ -34,6 +42,30 @@ def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
     require()
     _ensure_fits(inputs)
     _ensure_free()
+
+
+def on_kubernetes(backend: str, inputs: Inputs) -> bool:
+    """Whether a run on ``backend`` has a cluster per site, real or modelled."""
+    return backend in KUBERNETES or getattr(inputs, "platform", "") == "kubernetes"
+
+
+def refuse_kubernetes_faults(inputs: Inputs, backend: str) -> None:
+    """Refuse what only a cluster can suffer where there is none.
+
+    Raises:
+        InputError: every such fault, with its line.
+    """
+    misfits = [
+        Misfit(
+            (*path, "provider", "func"),
+            f"{scheduled.fault.fault} takes a Kubernetes cluster, and the backend {backend!r} has none",
+            hint="run it with `--backend kind`",
+        )
+        for path, scheduled in scheduled_with_places(inputs.experiment)
+        if isinstance(scheduled.fault, KubernetesFault)
+    ]
+    if misfits:
+        raise inputs.experiment.document.error(*misfits)
 
 
 def _ensure_fits(inputs: Inputs) -> None:

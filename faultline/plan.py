@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause, ScheduledFault
+from experiments.kubernetes_faults import KubernetesFault
 from experiments.targets import components, grudge
+from faultline import plan_kubernetes
 from faultline.inputs import Inputs
 from topologies.grudge import components as islands
 from topologies.model import Galera, RedisSentinel, Topology
@@ -89,6 +91,8 @@ def _what(fault: Fault) -> str:
         return f"{fault.target}: SIGSTOP to its processes"
     if isinstance(fault, Degrade):
         return f"link {fault.between[0]}-{fault.between[1]}: {', '.join(_degraded(fault))}"
+    if isinstance(fault, KubernetesFault):
+        return plan_kubernetes.what(fault)
     path = "VPN packets" if fault.path == "vpn" else "all packets"
     if fault.isolate is not None:
         return f"{path} between {', '.join(fault.isolate)} and every other site are dropped"
@@ -117,6 +121,8 @@ def _undo(fault: Fault) -> str:
         return f"SIGCONT to {fault.target}"
     if isinstance(fault, Degrade):
         return f"restore the topology's values of {fault.between[0]}-{fault.between[1]} in the relay"
+    if isinstance(fault, KubernetesFault):
+        return plan_kubernetes.undo(fault)
     return "remove the cuts from the relay"
 
 
@@ -129,6 +135,8 @@ def _touches(fault: Fault, topology: Topology) -> list[str]:
         ]
     if isinstance(fault, Degrade):
         return [f"{fault.between[0]}-{fault.between[1]}"]
+    if isinstance(fault, KubernetesFault):
+        return plan_kubernetes.touches(fault, topology)
     return [
         f"{other}->{who}" for who, unheard in grudge(fault, topology).items() for other in sorted(unheard)
     ]
@@ -139,6 +147,8 @@ def _reach(fault: Fault, topology: Topology) -> list[str]:
         return ["every request or replication message that crosses this link"]
     if isinstance(fault, Kill | Pause):
         return _reach_of_component(fault, topology)
+    if isinstance(fault, KubernetesFault):
+        return plan_kubernetes.reach(fault, topology)
     return _reach_of_partition(fault, topology)
 
 

@@ -36,7 +36,13 @@ def plan(context: FaultContext, fault: Fault, name: str = "plan") -> Inverse:
     Raises:
         InjectionError: the fault names something the lab does not have.
     """
-    return DRIVERS[fault.fault].plan(context, fault, name)
+    return _driver(fault).plan(context, fault, name)
+
+
+def _driver(fault: Fault) -> FaultDriver:
+    if fault.fault not in DRIVERS:
+        raise InjectionError(f"{fault.fault} takes a Kubernetes cluster: this lab has plain processes")
+    return DRIVERS[fault.fault]
 
 
 def inject(context: FaultContext, log: UndoLog, fault: Fault) -> Record:
@@ -49,7 +55,7 @@ def inject(context: FaultContext, log: UndoLog, fault: Fault) -> Record:
         InjectionError: it cannot be applied; what was applied of it has been taken back.
         LabError: the undo log cannot be written; nothing was touched.
     """
-    driver = DRIVERS[fault.fault]
+    driver = _driver(fault)
     name = f"fault-{log.next_id()}"
     inverse = driver.plan(context, fault, name)
     record = log.record(inverse, note=fault.model_dump_json(exclude_none=True))

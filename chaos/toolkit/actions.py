@@ -3,24 +3,57 @@
 A fault takes its own fields plus `at` (when, since the load started; at once when not given) and
 `duration` (until it is taken back; the end of the load when not given). All quantities are texts
 with their unit, as in the files. The action returns when the fault is in force; taking it back is
-the session's business and does not hold the method up.
+the session's business and does not hold the method up. Faults that only a Kubernetes cluster can
+have are in `chaos.toolkit.actions_kubernetes`; experiments name them here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from chaoslib.exceptions import ActivityFailed, InterruptExecution
+from chaoslib.exceptions import ActivityFailed
 
-from chaos.errors import LabError
-from chaos.toolkit.session import Session, current
-from experiments.activity import FAULT_ACTIONS, HealAllAction, WaitAction, fault_of, read_action
-from topologies.errors import MisfitError
+from chaos.toolkit import injection
+from chaos.toolkit.actions_kubernetes import (
+    api_server_down,
+    cluster_stop,
+    container_kill,
+    coredns_down,
+    gateway_kill,
+    kubelet_stop,
+    network_isolation,
+    node_cordon,
+    node_drain,
+    node_pause,
+    node_stop,
+    pod_delete,
+    rolling_restart,
+    scale_to_zero,
+)
+from experiments.activity import WaitAction
 
-T = TypeVar("T")
-
-__all__ = ["degrade", "heal_all", "kill", "partition", "pause", "wait"]
+__all__ = [
+    "api_server_down",
+    "cluster_stop",
+    "container_kill",
+    "coredns_down",
+    "degrade",
+    "gateway_kill",
+    "heal_all",
+    "kill",
+    "kubelet_stop",
+    "network_isolation",
+    "node_cordon",
+    "node_drain",
+    "node_pause",
+    "node_stop",
+    "partition",
+    "pause",
+    "pod_delete",
+    "rolling_restart",
+    "scale_to_zero",
+    "wait",
+]
 
 
 def kill(
@@ -37,7 +70,7 @@ def kill(
     Raises:
         ActivityFailed: the fault could not be injected.
     """
-    return _inject("kill", {"target": target, "signal": signal, "at": at, "duration": duration})
+    return injection.inject("kill", {"target": target, "signal": signal, "at": at, "duration": duration})
 
 
 def pause(target: str, at: str | None = None, duration: str | None = None) -> dict[str, Any]:
@@ -51,7 +84,7 @@ def pause(target: str, at: str | None = None, duration: str | None = None) -> di
     Raises:
         ActivityFailed: the fault could not be injected.
     """
-    return _inject("pause", {"target": target, "at": at, "duration": duration})
+    return injection.inject("pause", {"target": target, "at": at, "duration": duration})
 
 
 def partition(
@@ -76,7 +109,7 @@ def partition(
         ActivityFailed: the fault could not be injected.
     """
     given = {"isolate": isolate, "between": between, "grudge": grudge}
-    return _inject("partition", {**given, "path": path, "at": at, "duration": duration})
+    return injection.inject("partition", {**given, "path": path, "at": at, "duration": duration})
 
 
 def degrade(
@@ -103,7 +136,7 @@ def degrade(
         ActivityFailed: the fault could not be injected.
     """
     given = {"between": between, "rtt": rtt, "jitter": jitter, "loss": loss, "bandwidth": bandwidth}
-    return _inject("degrade", {**given, "at": at, "duration": duration})
+    return injection.inject("degrade", {**given, "at": at, "duration": duration})
 
 
 def heal_all() -> list[str]:
@@ -112,7 +145,7 @@ def heal_all() -> list[str]:
     Raises:
         ActivityFailed: one of them could not be taken back.
     """
-    session = _session()
+    session = injection.session()
     failed = len(session.failures)
     healed = session.heal_all()
     if len(session.failures) > failed:
@@ -126,52 +159,8 @@ def wait(until: str) -> float:
     Args:
         until: time since the load started.
     """
-    session = _session()
-    action = _read("wait", {"until": until})
+    session = injection.session()
+    action = injection.read("wait", {"until": until})
     assert isinstance(action, WaitAction)
-    _interruptible(session, lambda: session.sleep_until(action.until))
+    injection.interruptible(session, lambda: session.sleep_until(action.until))
     return session.now()
-
-
-def _session() -> Session:
-    try:
-        return current()
-    except LabError as error:
-        raise ActivityFailed(str(error)) from error
-
-
-def _read(name: str, arguments: dict[str, Any]) -> Any:
-    try:
-        return read_action(name, {key: value for key, value in arguments.items() if value is not None})
-    except MisfitError as error:
-        raise ActivityFailed(str(error)) from error
-
-
-def _inject(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    session = _session()
-    action = _read(name, arguments)
-    assert not isinstance(action, WaitAction | HealAllAction) and name in FAULT_ACTIONS
-    try:
-        applied = _interruptible(
-            session, lambda: session.inject(fault_of(action), at=action.at, duration=action.duration)
-        )
-    except LabError as error:
-        raise ActivityFailed(str(error)) from error
-    return {"fault": name, "id": applied.injected.id, "at": applied.at, "due": applied.due}
-
-
-def _interruptible(session: Session, work: Callable[[], T]) -> T:
-    """Do ``work``; remember what Chaos Toolkit would take for no more than a failed activity.
-
-    A SIGTERM while an activity runs, and whatever else breaks but is not the fault's failure, must
-    end the run: the control asks the session after every activity.
-    """
-    try:
-        return work()
-    except InterruptExecution:
-        session.interrupted = True
-        raise
-    except Exception as error:
-        if not session.failures:
-            session.error = session.error or error
-        raise

@@ -27,9 +27,12 @@ from chaoslib.types import Dry
 from chaos.errors import LabError
 from chaos.lab.base import Lab
 from chaos.toolkit.session import Session, current_or_none
+from experiments.kubernetes_faults import KubernetesFault
 from experiments.loader import check, from_document
+from experiments.model import Experiment
+from experiments.timeline import scheduled_with_places
 from topologies.document import Document
-from topologies.errors import InputError
+from topologies.errors import InputError, Misfit
 from topologies.loader import load as load_topology
 
 BACKEND_VARIABLE = "FAULTLINE_BACKEND"
@@ -199,8 +202,30 @@ def _session_for(context: dict[str, Any]) -> Session:
     experiment = from_document(Document(data, "experiment"))
     topology = load_topology(experiment.topology, size="lab")
     check(experiment, topology)
+    _ensure_clusters(experiment)
     cache_activities(context)  # validating cleared the cache that `ref` is looked up in
     return Session(_open_lab(), topology, experiment.workload, seed=experiment.seed or 0)
+
+
+def _ensure_clusters(experiment: Experiment) -> None:
+    """Refuse what only a Kubernetes cluster can suffer before a lab without clusters is brought up.
+
+    Raises:
+        InputError: every such fault.
+    """
+    if os.environ.get(BACKEND_VARIABLE, "local") != "local":
+        return
+    misfits = [
+        Misfit(
+            (*path, "provider", "func"),
+            f"{scheduled.fault.fault} takes a Kubernetes cluster, and the local lab has none",
+            hint=f"set {BACKEND_VARIABLE}=kind",
+        )
+        for path, scheduled in scheduled_with_places(experiment)
+        if isinstance(scheduled.fault, KubernetesFault)
+    ]
+    if misfits:
+        raise experiment.document.error(*misfits)
 
 
 def _open_lab() -> Lab:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
+from experiments.kubernetes_faults import KubernetesFault
 from sim.engine.database import Member
 from sim.engine.world import Daemon
 from sim.program import PUBLIC, VPN
@@ -28,6 +29,8 @@ def inject(deployment: Deployment, fault: Fault) -> Undo:
         return _pause(deployment, fault)
     if isinstance(fault, Partition):
         return _partition(deployment, fault)
+    if isinstance(fault, KubernetesFault):
+        raise ValueError(f"{fault.fault} takes a Kubernetes platform, and this model has plain processes")
     return _degrade(deployment, fault)
 
 
