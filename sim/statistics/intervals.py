@@ -1,10 +1,4 @@
-"""From replications to statements: where the mean is, and where one run will fall.
-
-Two intervals, never confused. The *confidence* interval says where the mean over many runs is;
-it shrinks with replications. The *prediction* interval says where one run of this length will
-fall: it holds the spread between runs and the uncertainty of the calibrated parameters, and
-does not shrink.
-"""
+"""Intervals: of a mean, of one more run, of a quantile, of a probability."""
 
 from __future__ import annotations
 
@@ -36,31 +30,6 @@ BOUNDS = {
     "count": Bounds(0.0, whole=True),
 }
 """By unit of experiments.metrics."""
-
-
-def mser(values: ArrayLike, batch: int = 5) -> int:
-    """Number of initial observations to drop by MSER-5 (White 1997).
-
-    Batch means of ``batch`` observations; drop the beginning that minimises the marginal
-    standard error of the rest. A minimum in the second half is no evidence of a steady state:
-    half of the series is dropped then.
-
-    Returns:
-        A multiple of ``batch``; 0 for a series shorter than two batches.
-    """
-    data = np.asarray(values, dtype=np.float64)
-    count = len(data) // batch
-    if count < 2:
-        return 0
-    means = data[: count * batch].reshape(count, batch).mean(axis=1)
-    half = count // 2
-    best, best_error = 0, math.inf
-    for drop in range(half + 1):
-        rest = means[drop:]
-        error = float(((rest - rest.mean()) ** 2).sum()) / len(rest) ** 2
-        if error < best_error - 1e-15:
-            best, best_error = drop, error
-    return best * batch
 
 
 def confidence_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL) -> tuple[float, float]:
@@ -115,6 +84,34 @@ def _order_statistic(ordered: Sequence[float], position: float) -> float:
     if share < 1e-9 or below == len(ordered):
         return ordered[below - 1]
     return ordered[below - 1] * (1 - share) + ordered[below] * share
+
+
+def quantile_interval(
+    values: ArrayLike, quantile: float, level: float = CONFIDENCE_LEVEL
+) -> tuple[float, float]:
+    """Where the ``quantile`` of the distribution is, whatever the distribution: two order statistics.
+
+    The number of observations below the true quantile is binomial, so the r-th and the s-th of n
+    observations enclose it with the probability of r .. s - 1 successes (David and Nagaraja, Order
+    Statistics, 7.1). Each tail gets half of what is left; an end for which there are too few
+    observations is infinite rather than too close.
+
+    Raises:
+        ValueError: ``quantile`` is not strictly between 0 and 1, or there is no value.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    count = len(ordered)
+    if not 0 < quantile < 1 or not count:
+        raise ValueError("a quantile interval needs values, and a quantile between 0 and 1")
+    tail = (1 - level) / 2
+    # Low end: the largest r with P(below < r) <= tail; high end: the smallest s with P(below >= s) <= tail.
+    r = int(stats.binom.ppf(tail, count, quantile))
+    if stats.binom.cdf(r, count, quantile) <= tail:
+        r += 1
+    s = int(stats.binom.ppf(1 - tail, count, quantile)) + 1
+    low = float(ordered[r - 1]) if r >= 1 else -math.inf
+    high = float(ordered[s - 1]) if s <= count else math.inf
+    return low, high
 
 
 def median(values: Sequence[float]) -> float:
