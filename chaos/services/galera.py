@@ -14,7 +14,7 @@ from pathlib import Path
 import pymysql
 
 from chaos.errors import LabError
-from chaos.lab.layout import GALERA_PORT, MARIADB_PORT, Layout
+from chaos.lab.layout import GALERA_PORT, IST_PORT, MARIADB_PORT, Layout
 from chaos.services import mariadb
 from chaos.services.daemon import Condition, Daemon
 from topologies.model import Galera
@@ -65,23 +65,7 @@ def _member(
 ) -> Daemon:
     home = layout.home(name, site)
     address = layout.overlay(site)
-    options: dict[str, object] = {
-        **mariadb.settings(home, address, connections, model.flush_log_at_trx_commit),
-        "skip-log-bin": "ON",
-        "wsrep-on": "ON",
-        "wsrep-provider": PROVIDER,
-        "wsrep-cluster-name": CLUSTER,
-        # An empty list founds a cluster, which only a member without others may do.
-        "wsrep-cluster-address": "gcomm://"
-        + ",".join(layout.overlay(other) for other in sites if len(sites) > 1),
-        "wsrep-node-address": address,
-        "wsrep-node-name": site,
-        "wsrep-sst-method": "rsync",
-        "wsrep-slave-threads": model.slave_threads,
-        "wsrep-retry-autocommit": model.retry_autocommit,
-        "wsrep-sync-wait": model.sync_wait,
-        "wsrep-provider-options": f'"{provider_options(model, address)}"',
-    }
+    peers = [layout.overlay(other) for other in sites] if len(sites) > 1 else []
     return Daemon(
         component=f"{name}@{site}",
         role="mariadb",
@@ -92,7 +76,7 @@ def _member(
         home=home,
         argv=("/bin/sh", str(home / "start.sh")),
         files={
-            "my.cnf": mariadb.option_file(options),
+            "my.cnf": mariadb.option_file(options(model, home, connections, site, address, peers)),
             "start.sh": START.replace("exec ", ALONE + "exec ") if len(sites) == 1 else START,
             "tmp/.keep": "",
         },
@@ -102,10 +86,55 @@ def _member(
     )
 
 
-def provider_options(model: Galera, address: str) -> str:
-    """The `wsrep_provider_options` of a member: the model's timers, windows and flow control."""
+def options(
+    model: Galera,
+    home: Path,
+    connections: int,
+    member: str,
+    address: str,
+    peers: Sequence[str],
+    listen: str | None = None,
+) -> dict[str, object]:
+    """The settings of a member.
+
+    Args:
+        model: of the service.
+        home: its directory.
+        connections: client connections to allow.
+        member: its name in the cluster.
+        address: by which the other members reach it.
+        peers: addresses of members to join. An empty list founds a cluster, which only a member
+            without others may do.
+        listen: where it listens; `address` when not given. They differ where the address is
+            translated on the way, as that of a Kubernetes Service is.
+    """
+    return {
+        **mariadb.settings(home, listen or address, connections, model.flush_log_at_trx_commit),
+        "skip-log-bin": "ON",
+        "wsrep-on": "ON",
+        "wsrep-provider": PROVIDER,
+        "wsrep-cluster-name": CLUSTER,
+        "wsrep-cluster-address": "gcomm://" + ",".join(peers),
+        "wsrep-node-address": address,
+        "wsrep-node-name": member,
+        "wsrep-sst-method": "rsync",
+        "wsrep-slave-threads": model.slave_threads,
+        "wsrep-retry-autocommit": model.retry_autocommit,
+        "wsrep-sync-wait": model.sync_wait,
+        "wsrep-provider-options": f'"{provider_options(model, address, listen)}"',
+    }
+
+
+def provider_options(model: Galera, address: str, listen: str | None = None) -> str:
+    """The `wsrep_provider_options` of a member: the model's timers, windows and flow control.
+
+    Args:
+        model: of the service.
+        address: by which the other members reach it.
+        listen: where it listens, if that is another address.
+    """
     options = {
-        "gmcast.listen_addr": f"tcp://{address}:{GALERA_PORT}",
+        "gmcast.listen_addr": f"tcp://{listen or address}:{GALERA_PORT}",
         "evs.suspect_timeout": period(model.suspect_timeout),
         "evs.inactive_timeout": period(model.inactive_timeout),
         "evs.inactive_check_period": period(model.inactive_check_period),
@@ -116,6 +145,11 @@ def provider_options(model: Galera, address: str) -> str:
         "evs.user_send_window": str(model.user_send_window),
         "gcs.fc_limit": str(model.fc_limit),
     }
+    if listen is not None:
+        options |= {
+            "ist.recv_addr": f"{address}:{IST_PORT}",
+            "ist.recv_bind": f"{listen}:{IST_PORT}",
+        }
     return ";".join(f"{key}={value}" for key, value in options.items())
 
 

@@ -14,6 +14,7 @@ from topologies.model import Haproxy, IndigoIam, Nginx
 
 HEALTH_PATH = "/actuator/health"
 SITE_HEADER = "X-Front-End"
+OWN_PATH = "/.faultline/haproxy"
 BACKEND = "service"
 
 
@@ -68,7 +69,15 @@ def _front_end(name: str, model: Haproxy, servers: Sequence[Server], layout: Lay
     )
 
 
-def config(model: Haproxy, servers: Sequence[Server], site: str, address: str, admin: str) -> str:
+def config(
+    model: Haproxy,
+    servers: Sequence[Server],
+    site: str,
+    address: str,
+    admin: str,
+    port: int = HTTP_PORT,
+    statistics: int | None = None,
+) -> str:
     """A front end's configuration file.
 
     Args:
@@ -77,6 +86,8 @@ def config(model: Haproxy, servers: Sequence[Server], site: str, address: str, a
         site: the front end's own.
         address: its public address.
         admin: path of the admin socket.
+        port: to listen on.
+        statistics: another port, on which the commands that only read are answered.
     """
     check = model.check
     queue = model.timeout_connect if model.timeout_queue is None else model.timeout_queue
@@ -84,6 +95,7 @@ def config(model: Haproxy, servers: Sequence[Server], site: str, address: str, a
         "global",
         # No log: server state changes go to standard error anyway, requests are not wanted.
         f"    stats socket {admin} mode 600 level admin",
+        *([f"    stats socket ipv4@{address}:{statistics} level user"] if statistics else []),
         "    nbthread 1",
         # Two descriptors each; hosts without CAP_SYS_RESOURCE cannot raise their limit of open files.
         "    maxconn 4000",
@@ -99,7 +111,9 @@ def config(model: Haproxy, servers: Sequence[Server], site: str, address: str, a
         "    option forwardfor",
         "",
         "frontend public",
-        f"    bind {address}:{HTTP_PORT}",
+        f"    bind {address}:{port}",
+        # Answered by HAProxy itself: tells a dead front end from dead services behind it.
+        f"    monitor-uri {OWN_PATH}",
         # Also on HAProxy's own errors, so a client can tell which front end answered.
         f"    http-after-response set-header {SITE_HEADER} {site}",
         f"    default_backend {BACKEND}",

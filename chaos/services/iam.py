@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from chaos.iam.schema import Seed, script
 from chaos.lab.layout import IAM_PORT, MARIADB_PORT, SENTINEL_PORT, SERVICE_NAME, Layout
@@ -82,27 +84,62 @@ def config(
     database: str,
 ) -> str:
     """The configuration file of one replica, see `chaos.iam.config`."""
+    return document(
+        model,
+        listen=f"{layout.overlay(site)}:{IAM_PORT + index}",
+        site=site,
+        instance=f"{name}-{site}-{index}",
+        database=database,
+        password=mariadb.IAM_PASSWORD,
+        sentinels=[layout.overlay(other) for other in sessions.sentinels] if sessions else [],
+        key_file=layout.directory / KEY_FILE,
+    )
+
+
+def document(
+    model: IndigoIam,
+    *,
+    listen: str,
+    site: str,
+    instance: str,
+    database: str,
+    password: str,
+    sentinels: Sequence[str],
+    key_file: Path,
+) -> str:
+    """The JSON text of a configuration file.
+
+    Args:
+        model: of the service.
+        listen: `address:port` to serve on.
+        site: where the replica is.
+        instance: its name.
+        database: host name or address of its database server.
+        password: of its database account.
+        sentinels: hosts of the sentinels that know where the sessions are; none without sessions.
+        key_file: the signing key.
+    """
     settings: dict[str, object] = {
-        "listen": f"{layout.overlay(site)}:{IAM_PORT + index}",
+        "listen": listen,
         "site": site,
-        "instance": f"{name}-{site}-{index}",
+        "instance": instance,
         "issuer": f"http://{SERVICE_NAME}/",
         "database": {
             "host": database,
             "port": MARIADB_PORT,
             "user": mariadb.IAM_USER,
-            "password": mariadb.IAM_PASSWORD,
+            "password": password,
             "name": mariadb.DATABASE,
         },
         "pool": model.pool,
         "pool_timeout": f"{model.pool_timeout:g}s",
         "minimum_idle": min(8, model.pool),
         "threads": model.threads,
-        "key_file": str(layout.directory / KEY_FILE),
+        "key_file": str(key_file),
     }
-    if sessions is not None:
+    if sentinels:
         settings["redis"] = {
-            "sentinels": [[layout.overlay(other), SENTINEL_PORT] for other in sessions.sentinels],
+            "sentinels": [[host, SENTINEL_PORT] for host in sentinels],
             "master": model.sessions,
         }
     return json.dumps(settings, indent=2) + "\n"

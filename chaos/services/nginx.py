@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chaos.lab.layout import IAM_PORT, NGINX_PORT, Layout
 from chaos.services import http
 from chaos.services.daemon import Condition, Daemon, milliseconds
 from topologies.model import IndigoIam, Nginx
 
-_OWN_PATH = "/.faultline/nginx"
+OWN_PATH = "/.faultline/nginx"
 """Answered by nginx itself: tells a dead proxy from a dead service behind it."""
 
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -24,6 +26,7 @@ def daemons(name: str, model: Nginx, upstream: IndigoIam, layout: Layout) -> lis
 
 def _proxy(name: str, model: Nginx, replicas: int, layout: Layout, site: str) -> Daemon:
     home = layout.home(name, site)
+    upstreams = [f"{layout.overlay(site)}:{IAM_PORT + index}" for index in range(replicas)]
     return Daemon(
         component=f"{name}@{site}",
         role="nginx",
@@ -34,7 +37,7 @@ def _proxy(name: str, model: Nginx, replicas: int, layout: Layout, site: str) ->
         home=home,
         argv=("nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", "stderr"),
         files={
-            "nginx.conf": config(model, layout.overlay(site), replicas, str(home)),
+            "nginx.conf": config(model, layout.overlay(site), upstreams, str(home), user="root"),
             **{f"tmp/{kind}/.keep": "" for kind in _TEMPORARY},
         },
         address=layout.overlay(site),
@@ -42,24 +45,23 @@ def _proxy(name: str, model: Nginx, replicas: int, layout: Layout, site: str) ->
     )
 
 
-def config(model: Nginx, address: str, replicas: int, home: str) -> str:
+def config(model: Nginx, address: str, upstreams: Sequence[str], home: str, user: str | None = None) -> str:
     """A proxy's configuration file.
 
     Args:
         model: of the service.
-        address: of the site inside the VPN: the proxy and its upstreams are there.
-        replicas: identity services at the site.
+        address: to listen on.
+        upstreams: `address:port` of the site's identity services.
         home: directory for everything the proxy writes.
+        user: account of the workers; that of the proxy itself when not given.
     """
     # nginx counts this timer in whole seconds (ngx_http_upstream_module).
     limits = f"max_fails={model.max_fails} fail_timeout={max(1, round(model.fail_timeout))}s"
-    upstreams = "\n".join(
-        f"        server {address}:{IAM_PORT + index} {limits};" for index in range(replicas)
-    )
+    servers = "\n".join(f"        server {upstream} {limits};" for upstream in upstreams)
+    account = f"\nuser {user};" if user else ""
     temporary = "\n".join(f"    {kind}_temp_path {home}/tmp/{kind};" for kind in _TEMPORARY)
     return f"""\
-daemon off;
-user root;
+daemon off;{account}
 worker_processes 1;
 pid {home}/nginx.pid;
 error_log stderr warn;
@@ -72,12 +74,12 @@ http {{
     client_body_buffer_size 64k;
     keepalive_timeout 75s;
     upstream iam {{
-{upstreams}
+{servers}
         keepalive 64;
     }}
     server {{
         listen {address}:{NGINX_PORT} backlog=4096;
-        location = {_OWN_PATH} {{
+        location = {OWN_PATH} {{
             return 204;
         }}
         location / {{
@@ -97,4 +99,4 @@ http {{
 
 def condition(daemon: Daemon) -> Condition:
     """Whether the proxy itself answers (what is behind it has a state of its own)."""
-    return http.condition(daemon.namespace, daemon.address, daemon.port, _OWN_PATH, expected=204)
+    return http.condition(daemon.namespace, daemon.address, daemon.port, OWN_PATH, expected=204)

@@ -37,16 +37,17 @@ def _server(name: str, model: RedisSentinel, layout: Layout, site: str) -> Daemo
     )
 
 
-def config(address: str, home: str, primary: str | None) -> str:
+def config(address: str, home: str, primary: str | None, listen: str | None = None) -> str:
     """A server's configuration file.
 
     Args:
-        address: to listen on, and to announce.
+        address: to announce, and to listen on.
         home: its directory.
         primary: address of the server to replicate from; None for the primary.
+        listen: where it listens, if not on ``address``.
     """
     lines = [
-        f"bind {address}",
+        f"bind {listen or address}",
         f"port {REDIS_PORT}",
         f"unixsocket {home}/redis.sock",
         "unixsocketperm 700",

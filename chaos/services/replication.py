@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pymysql
 
@@ -20,32 +21,12 @@ def daemons(name: str, model: MariadbReplication, layout: Layout, connections: i
 def _server(name: str, model: MariadbReplication, layout: Layout, site: str, connections: int) -> Daemon:
     home = layout.home(name, site)
     address = layout.overlay(site)
-    options: dict[str, object] = {
-        **mariadb.settings(home, address, connections, model.flush_log_at_trx_commit),
-        "server-id": layout.index(site),
-        "log-bin": "binlog",
-        "log-slave-updates": "ON",
-        "gtid-strict-mode": "ON",
-        "relay-log": "relay",
-        "slave-parallel-threads": model.slave_parallel_threads,
-    }
     files = {"tmp/.keep": ""}
-    if site == model.primary:
-        if model.semi_sync:
-            options |= {
-                "rpl-semi-sync-master-enabled": "ON",
-                "rpl-semi-sync-master-timeout": milliseconds(model.semi_sync_timeout),
-            }
-    else:
-        options |= {
-            "read-only": "ON",
-            # Started by the init file: a replica must be told its primary at its first start.
-            "skip-slave-start": "ON",
-            "init-file": home / "follow.sql",
-        }
-        if model.semi_sync:
-            options["rpl-semi-sync-slave-enabled"] = "ON"
+    init_file = None
+    if site != model.primary:
+        init_file = home / "follow.sql"
         files["follow.sql"] = follow(layout.overlay(model.primary))
+    settings = options(model, home, connections, layout.index(site), address, init_file)
     return Daemon(
         component=f"{name}@{site}",
         role="mariadb",
@@ -55,18 +36,63 @@ def _server(name: str, model: MariadbReplication, layout: Layout, site: str, con
         group=f"{site}/{name}",
         home=home,
         argv=("mariadbd", f"--defaults-file={home / 'my.cnf'}"),
-        files={"my.cnf": mariadb.option_file(options), **files},
+        files={"my.cnf": mariadb.option_file(settings), **files},
         address=address,
         port=MARIADB_PORT,
         user=mariadb.USER,
     )
 
 
-def follow(primary: str) -> str:
+def options(
+    model: MariadbReplication,
+    home: Path,
+    connections: int,
+    number: int,
+    address: str,
+    init_file: Path | None,
+) -> dict[str, object]:
+    """The settings of a server.
+
+    Args:
+        model: of the service.
+        home: its directory.
+        connections: client connections to allow.
+        number: of its site, from 1; its server id.
+        address: to listen on.
+        init_file: a replica's script that makes it follow its primary; None makes it the primary.
+    """
+    found: dict[str, object] = {
+        **mariadb.settings(home, address, connections, model.flush_log_at_trx_commit),
+        "server-id": number,
+        "log-bin": "binlog",
+        "log-slave-updates": "ON",
+        "gtid-strict-mode": "ON",
+        "relay-log": "relay",
+        "slave-parallel-threads": model.slave_parallel_threads,
+    }
+    if init_file is None:
+        if model.semi_sync:
+            found |= {
+                "rpl-semi-sync-master-enabled": "ON",
+                "rpl-semi-sync-master-timeout": milliseconds(model.semi_sync_timeout),
+            }
+        return found
+    found |= {
+        "read-only": "ON",
+        # Started by the init file: a replica must be told its primary at its first start.
+        "skip-slave-start": "ON",
+        "init-file": init_file,
+    }
+    if model.semi_sync:
+        found["rpl-semi-sync-slave-enabled"] = "ON"
+    return found
+
+
+def follow(primary: str, password: str = mariadb.REPLICATION_PASSWORD) -> str:
     """SQL that makes a server follow ``primary`` from its own GTID position; one statement per line."""
     return (
         f"CHANGE MASTER TO master_host='{primary}', master_port={MARIADB_PORT}, "
-        f"master_user='{mariadb.REPLICATION_USER}', master_password='{mariadb.REPLICATION_PASSWORD}', "
+        f"master_user='{mariadb.REPLICATION_USER}', master_password='{password}', "
         "master_use_gtid=slave_pos, master_connect_retry=60;\n"
         "START SLAVE;\n"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -34,34 +34,51 @@ def _sentinel(name: str, model: RedisSentinel, layout: Layout, site: str) -> Dae
         group=f"{site}/{name}-sentinel",
         home=home,
         argv=("redis-sentinel", str(home / "sentinel.conf")),
-        files={"sentinel.conf": config(name, model, layout, site)},
+        files={"sentinel.conf": config(name, model, site, layout.overlay, layout.overlay, str(home))},
         address=layout.overlay(site),
         port=SENTINEL_PORT,
     )
 
 
-def config(name: str, model: RedisSentinel, layout: Layout, site: str) -> str:
+def config(
+    name: str,
+    model: RedisSentinel,
+    site: str,
+    servers: Callable[[str], str],
+    sentinels: Callable[[str], str],
+    home: str,
+    listen: str | None = None,
+) -> str:
     """A sentinel's configuration file, which already names the others and the replicas.
 
     Left to itself a sentinel finds them in the first seconds (INFO every 10 s, hello every 2 s).
+
+    Args:
+        name: of the service.
+        model: of the service.
+        site: the sentinel's own.
+        servers: site -> address of the Redis server there.
+        sentinels: site -> address of the sentinel there.
+        home: the sentinel's directory.
+        listen: where it listens, if not on its own address.
     """
-    primary = f"{layout.overlay(model.primary)} {REDIS_PORT}"
+    primary = f"{servers(model.primary)} {REDIS_PORT}"
     lines = [
-        f"bind {layout.overlay(site)}",
+        f"bind {listen or sentinels(site)}",
         f"port {SENTINEL_PORT}",
-        f"unixsocket {layout.home(f'{name}-sentinel', site)}/sentinel.sock",
+        f"unixsocket {home}/sentinel.sock",
         "unixsocketperm 700",
         "protected-mode no",
         "daemonize no",
-        f"dir {layout.home(f'{name}-sentinel', site)}",
+        f"dir {home}",
         f"sentinel myid {identity(name, site)}",
-        f"sentinel announce-ip {layout.overlay(site)}",
+        f"sentinel announce-ip {sentinels(site)}",
         f"sentinel monitor {name} {primary} {quorum(model)}",
         f"sentinel down-after-milliseconds {name} {milliseconds(model.down_after)}",
         f"sentinel failover-timeout {name} {milliseconds(model.failover_timeout)}",
-        *(f"sentinel known-replica {name} {layout.overlay(other)} {REDIS_PORT}" for other in model.replicas),
+        *(f"sentinel known-replica {name} {servers(other)} {REDIS_PORT}" for other in model.replicas),
         *(
-            f"sentinel known-sentinel {name} {layout.overlay(other)} {SENTINEL_PORT} {identity(name, other)}"
+            f"sentinel known-sentinel {name} {sentinels(other)} {SENTINEL_PORT} {identity(name, other)}"
             for other in model.sentinels
             if other != site
         ),

@@ -132,7 +132,9 @@ def test_nginx_serves_its_own_sites_replicas_with_the_models_limits() -> None:
             "read_timeout": 9.0,
         }
     )
-    text = nginx.config(model, "198.19.1.1", 2, "/lab/web/ral")
+    text = nginx.config(
+        model, "198.19.1.1", ["198.19.1.1:8001", "198.19.1.1:8002"], "/lab/web/ral", user="root"
+    )
     assert "server 198.19.1.1:8001 max_fails=3 fail_timeout=7s;" in text
     assert "server 198.19.1.1:8002 max_fails=3 fail_timeout=7s;" in text
     assert "proxy_connect_timeout 2500ms;" in text
@@ -179,7 +181,10 @@ def test_sentinels_start_knowing_each_other() -> None:
         not in text.replace("sentinel myid ", "", 1).split("myid")[0][text.index("known-sentinel") :]
     )
     assert found[1].component == "cache-sentinel@cam"
-    assert "cache 198.19.1.1 6379 3" in sentinel.config("cache", sessions(quorum=3), LAYOUT, "ral")
+    assert (
+        "cache 198.19.1.1 6379 3"
+        in sentinel.daemons("cache", sessions(quorum=3), LAYOUT)[0].files["sentinel.conf"]
+    )
 
 
 @pytest.mark.parametrize("count", range(1, 8))
