@@ -19,9 +19,12 @@ def main() -> int:
         prog="python -m chaos.iam", description="A replica of the identity service."
     )
     parser.add_argument("--config", type=Path, required=True, help="JSON file, see docs/identity-service.md")
+    parser.add_argument("--instance", help="name of this replica, where several share a configuration file")
     arguments = parser.parse_args()
     try:
         config = load(arguments.config)
+        if arguments.instance:
+            config = config.model_copy(update={"instance": arguments.instance})
         load_or_create_key(config.key_file)  # now, while a mistake can still be told in one line
     except (ConfigError, ValueError, OSError) as error:
         print(error, file=sys.stderr)

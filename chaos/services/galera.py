@@ -9,7 +9,7 @@ transfer (`pc.recovery`, components.md 1.11): three members serve after about 3 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pymysql
 
@@ -88,7 +88,7 @@ def _member(
 
 def options(
     model: Galera,
-    home: Path,
+    home: PurePath,
     connections: int,
     member: str,
     address: str,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from chaos.iam.schema import Seed, script
 from chaos.lab.layout import IAM_PORT, MARIADB_PORT, SENTINEL_PORT, SERVICE_NAME, Layout
@@ -37,7 +37,7 @@ def daemons(
         for index in range(count):
             component = f"{name}@{site}" if count == 1 else f"{name}@{site}/{index}"
             home = layout.home(name, site) / str(index)
-            member = layout.overlay(database_site(site, database, layout, distance))
+            member = layout.overlay(database_site(site, database, layout.sites, distance))
             found.append(
                 Daemon(
                     component=component,
@@ -60,8 +60,8 @@ def daemons(
 def database_site(
     site: str,
     database: Galera | MariadbReplication,
-    layout: Layout,
-    distance: dict[tuple[str, str], float],
+    sites: Sequence[str],
+    distance: Mapping[tuple[str, str], float],
 ) -> str:
     """The site whose database server a replica at ``site`` uses.
 
@@ -70,7 +70,7 @@ def database_site(
     """
     if isinstance(database, MariadbReplication):
         return database.primary
-    members = [other for other in layout.sites if other in database.members]
+    members = [other for other in sites if other in database.members]
     return site if site in members else min(members, key=lambda other: distance[site, other])
 
 
@@ -105,7 +105,7 @@ def document(
     database: str,
     password: str,
     sentinels: Sequence[str],
-    key_file: Path,
+    key_file: PurePath,
 ) -> str:
     """The JSON text of a configuration file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pymysql
@@ -27,7 +27,7 @@ INNODB_LOG_SIZE = "32M"
 _ANSWER_WITHIN = 2.0
 
 
-def settings(home: Path, address: str, connections: int, flush: int) -> dict[str, object]:
+def settings(home: PurePath, address: str, connections: int, flush: int) -> dict[str, object]:
     """The settings every server has.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 
 import pymysql
 
@@ -45,11 +45,11 @@ def _server(name: str, model: MariadbReplication, layout: Layout, site: str, con
 
 def options(
     model: MariadbReplication,
-    home: Path,
+    home: PurePath,
     connections: int,
     number: int,
     address: str,
-    init_file: Path | None,
+    init_file: PurePath | None,
 ) -> dict[str, object]:
     """The settings of a server.
 

@@ -260,10 +260,10 @@ DISTANCE = {
 def test_a_replica_uses_the_member_at_its_site_else_the_nearest() -> None:
     """Galera: own site first, then by round trip, then by the topology's order."""
     both = Galera.model_validate({"kind": "galera", "members": {"ral": 1, "cam": 1}})
-    assert iam.database_site("ral", both, LAYOUT, DISTANCE) == "ral"
-    assert iam.database_site("edi", both, LAYOUT, DISTANCE) == "cam"
+    assert iam.database_site("ral", both, SITES, DISTANCE) == "ral"
+    assert iam.database_site("edi", both, SITES, DISTANCE) == "cam"
     equal = Galera.model_validate({"kind": "galera", "members": {"edi": 1, "ral": 1}})
-    assert iam.database_site("cam", equal, LAYOUT, DISTANCE) == "ral"
+    assert iam.database_site("cam", equal, SITES, DISTANCE) == "ral"
 
 
 def test_the_identity_service_accepts_its_configuration(tmp_path: Path) -> None:

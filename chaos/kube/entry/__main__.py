@@ -1,0 +1,33 @@
+"""`python3 -m chaos.kube.entry <role> <settings>`: start a daemon of the lab inside its pod."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+USAGE = 64
+
+
+def main(arguments: list[str]) -> int:
+    """Run the daemon of a role; return its exit code."""
+    if len(arguments) != 2 or arguments[0] not in ("database", "redis"):
+        print("usage: python3 -m chaos.kube.entry database|redis SETTINGS.json", file=sys.stderr)
+        return USAGE
+    role, path = arguments[0], Path(arguments[1])
+    try:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return USAGE
+    if role == "redis":
+        from chaos.kube.entry.redis import run
+
+        return run(settings)
+    from chaos.kube.entry.database import run as run_database
+
+    return run_database(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
