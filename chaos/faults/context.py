@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from chaos.errors import InjectionError
 from chaos.host.processes import Process
@@ -42,7 +42,8 @@ class Inverse:
     """What takes a fault back, as plain data: a fresh process can carry it out.
 
     Attributes:
-        kind: `restart`, `continue`, `heal` or `restore`.
+        kind: which driver carries it out: `restart`, `continue`, `heal`, `restore`, or one of those of
+            `chaos.faults.kubernetes`.
         args: JSON-able arguments.
     """
 
@@ -109,20 +110,23 @@ class FaultContext(Protocol):
         """
 
 
-class FaultDriver(Protocol):
+Context = TypeVar("Context", contravariant=True)
+
+
+class FaultDriver(Protocol[Context]):
     """One kind of fault. `plan` touches nothing, so that its result can be written to disk first."""
 
-    def plan(self, context: FaultContext, fault: Any, name: str) -> Inverse:
+    def plan(self, context: Context, fault: Any, name: str) -> Inverse:
         """Check the fault against the lab and return what will undo it.
 
         Raises:
             InjectionError: it names something the lab does not have.
         """
 
-    def inject(self, context: FaultContext, fault: Any, name: str) -> None:
+    def inject(self, context: Context, fault: Any, name: str) -> None:
         """Put the fault in force; may leave it half applied when it raises."""
 
-    def undo(self, context: FaultContext, inverse: Inverse, others: Sequence[Inverse]) -> None:
+    def undo(self, context: Context, inverse: Inverse, others: Sequence[Inverse]) -> None:
         """Take the fault back; harmless when it is not in force.
 
         Args:
