@@ -8,39 +8,37 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from experiments.catalogue import MetricKey
 from experiments.faults import ScheduledFault
 from experiments.hypothesis import Hypothesis
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.program import Size, compile_program
-from sim.replication import COURSES, Outcome, Spec, run
+from sim.replication import COURSES, Outcome, Spec
+from sim.rounds import Progress, replicate, report
 from sim.statistics import (
     BOUNDS,
     CONFIDENCE_LEVEL,
     PREDICTION_LEVEL,
     Bounds,
+    Precision,
     band,
     confidence_interval,
     median,
     prediction_interval,
     proportion,
 )
-from sim.workers import uninterrupted, worker_pool
 from topologies.model import Topology
 
 SCHEMA = "faultline/prediction/1"
 DIGITS = 10
 """Significant digits written: libraries of other machines differ in the last bits."""
-
-Progress = Callable[[int, int], None]
-"""Called with (replications done, replications in all)."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,8 @@ class Prediction:
         cpu_busy: mean cores in use, by node.
         machine_busy: share of the calibrated machine's cores that all nodes of a lab and its load
             generators would use together; None for production size.
+        precision: the wanted half width, the cap and, by metric, what was reached; None when only a
+            number of replications was asked for.
     """
 
     program_hash: str
@@ -135,6 +135,7 @@ class Prediction:
     events: list[dict[str, Any]] = field(default_factory=list)
     cpu_busy: list[float] = field(default_factory=list)
     machine_busy: float | None = None
+    precision: dict[str, Any] | None = None
     level: float = PREDICTION_LEVEL
     confidence_level: float = CONFIDENCE_LEVEL
     engine: str = "reference"
@@ -183,6 +184,7 @@ def predict(
     replications: int = 20,
     workers: int = 2,
     progress: Progress | None = None,
+    precision: Precision | None = None,
 ) -> Prediction:
     """Predict one run of ``scenario``.
 
@@ -194,47 +196,51 @@ def predict(
             calibration's uncertainty; from 19 on the 90 % intervals rest on order statistics alone.
         workers: processes; 1 runs everything in this one.
         progress: told after every replication.
+        precision: go on until the confidence intervals are this narrow, or the cap is reached; which of
+            the two it was stands in the prediction. ``replications`` are the first round then.
 
     Raises:
-        ValueError: fewer than two replications, or a topology that nobody can ask.
+        ValueError: fewer than two replications, a topology that nobody can ask, or a precision wanted for
+            something that is no metric.
     """
     if replications < 2:
         raise ValueError("a prediction needs at least two replications: there is no interval from one")
     calibration = calibration or Calibration.default()
+    keys = precise_keys(scenario, precision) if precision else ()
     program = compile_program(
         scenario.topology, scenario.workload, scenario.timeline, calibration, size=scenario.size
     )
-    specs = [
-        Spec(
-            scenario.topology.model_dump(),
-            scenario.workload.model_dump(),
-            tuple(fault.model_dump() for fault in scenario.timeline),
-            calibration.model_dump(),
-            scenario.size,
-            seed,
-            number,
-        )
-        for number in range(replications)
-    ]
-    outcomes: list[Outcome] = []
-    for outcome in _run_all(specs, workers):
-        outcomes.append(outcome)
-        if progress is not None:
-            progress(len(outcomes), replications)
-    outcomes.sort(key=lambda outcome: outcome.replication)
-    return summarise(scenario, outcomes, program.hash, calibration, seed)
+    outcomes = replicate(
+        spec_maker(scenario, calibration, seed),
+        replications,
+        workers=workers,
+        progress=progress,
+        precision=precision,
+        keys=keys,
+    )
+    found = summarise(scenario, outcomes, program.hash, calibration, seed)
+    return replace(found, precision=report(outcomes, precision, keys)) if precision else found
 
 
-def _run_all(specs: Sequence[Spec], workers: int) -> Iterator[Outcome]:
-    workers = min(workers, len(specs))
-    if workers <= 1:
-        yield from map(run, specs)
-        return
-    with worker_pool(workers) as pool:
-        with uninterrupted():
-            futures = [pool.submit(run, spec) for spec in specs]
-        for future in as_completed(futures):
-            yield future.result()
+def spec_maker(scenario: Scenario, calibration: Calibration, seed: int) -> Callable[[int], Spec]:
+    """What makes the order for the n-th replication of ``scenario``."""
+    topology, workload = scenario.topology.model_dump(), scenario.workload.model_dump()
+    timeline = tuple(fault.model_dump() for fault in scenario.timeline)
+    demands = calibration.model_dump()
+    return lambda number: Spec(topology, workload, timeline, demands, scenario.size, seed, number)
+
+
+def precise_keys(scenario: Scenario, precision: Precision) -> tuple[str, ...]:
+    """The metrics whose means are to be known as precisely as wanted: see `Precision.metrics`.
+
+    Raises:
+        ValueError: one of them is no metric.
+    """
+    if precision.metrics:
+        return tuple(str(MetricKey.parse(key)) for key in precision.metrics)
+    claimed = tuple(str(claim.completed(scenario.workload).key) for claim in scenario.hypotheses)
+    flow = scenario.workload.flow
+    return claimed or tuple(f"{name}{{flow={flow}}}@whole" for name in ("throughput", "latency_p50"))
 
 
 def summarise(
