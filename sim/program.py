@@ -39,6 +39,9 @@ UNREACHABLE = float("inf")
 
 Size = Literal["lab", "production"]
 
+Platform = Literal["kubernetes"]
+"""What carries the processes: nothing but nodes when not given, or a Kubernetes cluster per site."""
+
 
 @dataclass(frozen=True)
 class Component:
@@ -79,6 +82,7 @@ class Program:
         arrays: named arrays: `cpu_cores`, `cpu_quota`, `cpu_period`; per path `delay`, `jitter`,
             `loss`, `bandwidth` as [path, from, to] matrices (one way; infinite delay where there
             is no route); `next_hop` [path, from, to]; and the step tables.
+        platform: of a program on Kubernetes: its settings, nodes and pods (sim.pods).
     """
 
     sites: tuple[str, ...]
@@ -92,6 +96,7 @@ class Program:
     demand_cv: dict[str, tuple[float, float]]
     machine: dict[str, float]
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    platform: dict[str, Any] | None = None
 
     @property
     def steps(self) -> StepTables:
@@ -100,7 +105,7 @@ class Program:
 
     def to_json(self) -> str:
         """Canonical text: equal programs give equal bytes, on every machine and Python."""
-        data = {
+        data: dict[str, Any] = {
             "sites": self.sites,
             "components": [vars(component) for component in self.components],
             "links": self.links,
@@ -116,6 +121,8 @@ class Program:
                 for name, array in self.arrays.items()
             },
         }
+        if self.platform is not None:
+            data["platform"] = self.platform
         return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -137,6 +144,7 @@ class Program:
                 name: np.array(array["values"], dtype=array["dtype"]).reshape(array["shape"])
                 for name, array in data["arrays"].items()
             },
+            platform=data.get("platform"),
         )
 
     @property
@@ -152,6 +160,7 @@ def compile_program(
     calibration: Calibration | None = None,
     *,
     size: Size = "lab",
+    platform: Platform | None = None,
 ) -> Program:
     """Compile what exists, what is done and what breaks into a Program.
 
@@ -162,6 +171,7 @@ def compile_program(
         calibration: demands of the machine; the shipped ones by default.
         size: `lab` puts every node under a CPU quota of `cpu` cores on the calibrated machine;
             `production` gives it `cpu` whole cores.
+        platform: `kubernetes` puts every process into a pod of its own with a CPU limit.
 
     Raises:
         ValueError: the topology has no identity service or front end, so there is nothing to ask.
@@ -175,22 +185,32 @@ def compile_program(
         raise ValueError("a prediction needs a haproxy service in front of the identity service")
     sites = tuple(topology.sites)
     first_cpu, cpus = _stations(topology, calibration, size)
+    components = tuple(_components(topology, sites, first_cpu))
+    carried: dict[str, Any] | None = None
+    costs = _costs(calibration)
+    if platform is not None:
+        from sim import pods
+
+        carried = pods.compile_platform(topology, components, size)
+        components, cpus = pods.pod_stations(topology, components, calibration, size)
+        costs |= pods.pod_costs(calibration)
     arrays = cpus | _paths(topology, sites, calibration)
     steps = compile_steps(iams[0], calibration)
     arrays |= {f"step_{name}": array for name, array in vars(steps).items()}
     requests = calibration.requests
     return Program(
         sites=sites,
-        components=tuple(_components(topology, sites, first_cpu)),
+        components=components,
         links=tuple((sites.index(link.between[0]), sites.index(link.between[1])) for link in topology.links),
         services={name: service.model_dump() for name, service in services.items()},
         clients={name: clients.model_dump() for name, clients in topology.clients.items()},
         workload=workload.model_dump(),
         faults=tuple(fault.model_dump() for fault in timeline),
-        costs=_costs(calibration),
+        costs=costs,
         demand_cv={kind: (requests[kind].app_cpu.cv, requests[kind].db_cpu.cv) for kind in requests},
         machine={"tcp_syn_linear_timeouts": float(calibration.machine.tcp_syn_linear_timeouts)},
         arrays=arrays,
+        platform=carried,
     )
 
 

@@ -124,6 +124,12 @@ class SmallPod(Pod):
     cpu: float = Field(1.0, gt=0, le=1024)
 
 
+class GatewayPod(SmallPod):
+    """The gateway: nothing connects to it by a Service, so nobody asks whether it is ready."""
+
+    readiness: Probe | None = None
+
+
 class Workloads(Model):
     """The pods of each role.
 
@@ -144,7 +150,7 @@ class Workloads(Model):
     sentinel: SmallPod = SmallPod()
     nginx: SmallPod = SmallPod()
     haproxy: SmallPod = SmallPod()
-    gateway: SmallPod = SmallPod(readiness=None)
+    gateway: GatewayPod = GatewayPod()
 
 
 class Kubernetes(Model):

@@ -6,6 +6,7 @@ from sim.engine.database import Database, Member
 from sim.engine.frontends import FrontEnd, Nginx
 from sim.engine.galera import Galera
 from sim.engine.health import DnsBalancer, ServerChecks
+from sim.engine.kubernetes import Clusters
 from sim.engine.replication import Replication
 from sim.engine.service import Plan, Replica
 from sim.engine.sessions import Sessions
@@ -19,6 +20,7 @@ class Deployment:
 
     Attributes:
         links: pairs of site indices, as the topology names them.
+        clusters: what carries the processes, if that is Kubernetes.
     """
 
     def __init__(self, program: Program, seed: int) -> None:
@@ -41,6 +43,8 @@ class Deployment:
         for component in self._of("nginx"):
             settings = services[component.service]
             local = [r for r in self.replicas if r.site == component.site]
+            if program.platform is not None:
+                local = local[:1]  # one address, behind which a Service spreads the connections
             self.proxies.append(Nginx(world, component, settings, local))
         self.front_ends: list[FrontEnd] = []
         for component in self._of("haproxy"):
@@ -49,6 +53,8 @@ class Deployment:
                 *(proxy for proxy in self.proxies if proxy.component.service == settings["backend"]),
                 *(replica for replica in self.replicas if replica.component.service == settings["backend"]),
             ]
+            if program.platform is not None:
+                servers = list({server.site: server for server in reversed(servers)}.values())[::-1]
             self.front_ends.append(FrontEnd(world, component, settings, servers))
         self.sessions = [
             Sessions(world, name, settings)
@@ -67,6 +73,7 @@ class Deployment:
             if settings["kind"] == "dns-balancer":
                 targets = [f for f in self.front_ends if f.component.service == settings["targets"]]
                 self.balancer = DnsBalancer(world, name, settings, targets)
+        self.clusters = Clusters(self) if program.platform is not None else None
         self.load = Load(world, self.balancer.front_ends if self.balancer else self.front_ends, self.balancer)
 
     def _of(self, kind: str) -> list[Component]:

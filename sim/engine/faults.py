@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.kubernetes_faults import KubernetesFault
+from sim.engine import kubernetes_faults
 from sim.engine.database import Member
 from sim.engine.world import Daemon
 from sim.program import PUBLIC, VPN
@@ -23,6 +24,10 @@ def inject(deployment: Deployment, fault: Fault) -> Undo:
     Raises:
         ValueError: it names something that is not there.
     """
+    if deployment.clusters is not None:
+        undo = kubernetes_faults.inject(deployment.clusters, fault)
+        if undo is not None:
+            return undo
     if isinstance(fault, Kill):
         return _kill(deployment, fault)
     if isinstance(fault, Pause):

@@ -29,6 +29,10 @@ IDLE_SERVER_CONNECTION = 5.0
 """Seconds after which HAProxy closes idle connections to servers (pool-purge-delay)."""
 
 
+UNREACHABLE_AFTER = 3.0
+"""Seconds until a connection to an address without a machine fails: three ARP requests, one a second."""
+
+
 class Proxying(Daemon):
     """A proxy process: CPU per request."""
 
@@ -59,6 +63,7 @@ class Nginx(Proxying):
         super().__init__(world, component)
         self.replicas = replicas
         self._read_timeout: float = settings["read_timeout"]
+        self._connect_timeout: float = settings["connect_timeout"]
         self._group = nginx.new_group(
             len(replicas), max_fails=settings["max_fails"], fail_timeout=settings["fail_timeout"]
         )
@@ -91,7 +96,9 @@ class Nginx(Proxying):
                 call.status = nginx.status_of(timed_out)
                 return
             tried |= 1 << peer
-            replica = self.replicas[peer]
+            replica = self.replicas[peer].reached()
+            if replica.unreachable:
+                yield env.timeout(min(self._connect_timeout, UNREACHABLE_AFTER))
             sent = replica.up
             if replica.up:
                 started = env.now
@@ -163,7 +170,7 @@ class FrontEnd(Proxying):
             if server < 0:
                 call.status = haproxy.UNAVAILABLE
                 return
-            target = self.servers[server]
+            target = self.servers[server].reached()
             haproxy.opened(self.proxy, server)
             connected = yield from self.connect(target, reuse=self._reusable(server, call))
             if connected:
@@ -205,6 +212,8 @@ class FrontEnd(Proxying):
             got = yield from self.world.network.connect(VPN, self.site, target.site, self._retries.connect)
             if not got:
                 return False
+        if target.unreachable:
+            yield self.world.env.timeout(min(self._retries.connect, UNREACHABLE_AFTER))
         return target.up
 
     def exchange(self, target: Nginx | Replica, call: Call) -> Steps:

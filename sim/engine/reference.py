@@ -120,9 +120,13 @@ class Simulation:
         self._windows[fault_id] = (self._windows[fault_id][0], self.now)
 
     def status(self) -> Mapping[str, State]:
-        """State of each component by name, sentinels left out; a member that serves nobody is down."""
+        """State of each component by name, sentinels left out; a member that serves nobody is down.
+
+        On Kubernetes it is unknown while the API server of its cluster does not answer.
+        """
+        clusters = self._running.clusters
         return {
-            name: state_of(daemon)
+            name: state_of(daemon) if clusters is None or clusters.knows(daemon.site) else "unknown"
             for name, daemon in self._running.world.daemons.items()
             if daemon.component.kind != "sentinel"
         }

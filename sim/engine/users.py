@@ -145,12 +145,14 @@ class Load:
     def _travel(self, call: Call, site: int, number: int) -> Steps:
         """Take ``call`` to a front end and its answer back."""
         network = self.world.network
-        front_end = self.front_ends[number]
-        there = front_end.site
+        there = self.front_ends[number].site
         if call.fresh and there != site:
             got = yield from network.connect(PUBLIC, site, there, call.deadline - self.world.env.now)
             if not got:
                 return
+        front_end = self.front_ends[number].reached()
+        if front_end.unreachable:
+            return
         if not front_end.up:
             call.finish(0, "refused")
             return

@@ -7,7 +7,7 @@ are interrupted; those inside one that is paused wait for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Self
 
 import simpy
 
@@ -27,6 +27,8 @@ class Daemon:
         up: whether it runs (a paused one does, in the kernel's eyes).
         paused: stopped by SIGSTOP: the kernel still accepts connections for it.
         inside: what is being done in it now: SimPy processes, interrupted when it dies.
+        route: where a Service stands in front of it: gives what a new connection meets.
+        unreachable: nothing answers at its address, not even with a refusal.
     """
 
     def __init__(self, world: World, component: Component) -> None:
@@ -40,6 +42,15 @@ class Daemon:
         self.inside: dict[simpy.Process, None] = {}  # a dict because its order is the same in every run
         self._resumed = world.env.event()
         self.on_change: list[Callable[[], None]] = []
+        self.route: Callable[[], Any] | None = None
+        self.unreachable = False
+
+    def reached(self) -> Self:
+        """The process that a new connection to this one's address meets."""
+        if self.route is None:
+            return self
+        found: Self = self.route()
+        return found
 
     @property
     def answering(self) -> bool:
