@@ -1,8 +1,12 @@
-"""Hashes of ledger rows that run directories remember, independently of the ledger."""
+"""What run directories and the ledger remember of each other: hashes of rows, hashes of documents."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Iterator
+
 from faultline.home import Home, RunDirectory
+from faultline.ledger import LedgerError, Problem, Row
 from topologies.errors import InputError
 
 
@@ -20,3 +24,21 @@ def witnesses(home: Home) -> list[tuple[int, str]]:
         except (InputError, KeyError, TypeError, ValueError):
             continue
     return found
+
+
+def altered_documents(home: Home, rows: Iterable[Row]) -> Iterator[Problem]:
+    """Documents of ``home`` that are not what the row which registered them says.
+
+    A run directory that is gone is nobody's fault: people clean up. The ledger needs none of them.
+    """
+    for row in rows:
+        if row.kind not in ("prediction", "measurement"):
+            continue
+        path = home.runs / row.run_id / f"{row.kind}.json"
+        try:
+            expected = row.content.get("document_sha256")
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except (LedgerError, OSError):
+            continue  # a damaged row is the chain's finding, a missing file is none
+        if found != expected:
+            yield Problem(row.n, f"{path} was changed after this row registered it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -103,14 +104,18 @@ def score(
 
 @app.command()
 def verify(as_json: JsonOption = False) -> ExitCode:
-    """Walk the hash chain; exit 1 when a row was edited, removed, inserted or moved."""
+    """Walk the hash chain; exit 1 when a row or a registered file of a run was tampered with."""
     from faultline.console import out, print_json
     from faultline.home import Home
     from faultline.ledger import Ledger
-    from faultline.witnesses import witnesses
+    from faultline.witnesses import altered_documents, witnesses
 
     home = Home.find()
-    result = Ledger(home.ledger).verify(witnesses(home))
+    ledger = Ledger(home.ledger)
+    result = ledger.verify(witnesses(home))
+    if home.ledger.exists():
+        altered = tuple(altered_documents(home, ledger.rows()))
+        result = replace(result, problems=result.problems + altered)
     if as_json:
         print_json({"intact": result.intact, **vars(result), "problems": [vars(p) for p in result.problems]})
     else:

@@ -36,11 +36,25 @@ def report(
     """Make the reports of a run again, and print where they are or one of them."""
     from faultline.console import print_json
     from faultline.home import Home
+    from faultline.ledger import Ledger
     from faultline.report import write_reports
+    from faultline.witnesses import altered_documents
     from topologies.errors import InputError
 
-    directory = Home.find().open_run(run)
-    path = write_reports(directory)
+    home = Home.find()
+    directory = home.open_run(run)
+    own = [row for row in Ledger(home.ledger).rows() if row.run_id == directory.id]
+    for problem in altered_documents(home, own):
+        raise InputError(f"{problem.what}: a report would not show what was registered")
+    try:
+        path = write_reports(directory)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if own:
+            raise
+        raise InputError(
+            f"the run's files cannot be read, and no ledger vouches for them: {type(error).__name__} {error}",
+            file=str(directory.path),
+        ) from None
     if as_json:
         name = "verdict" if directory.has("verdict.json") else "prediction"
         print_json({**directory.read_json(name), "run_id": directory.id, "report": str(path)})
