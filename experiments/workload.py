@@ -10,15 +10,30 @@ from pydantic import AfterValidator, Field
 from topologies.model import Model
 from topologies.quantities import Duration, Rate
 
-Flow = Literal["access-token", "refresh", "workflow"]
-Request = Literal["access-token", "password", "refresh", "token-exchange", "health"]
+Flow = Literal["access-token", "refresh", "workflow", "introspect", "userinfo", "revoke", "login"]
+Request = Literal[
+    "access-token",
+    "password",
+    "refresh",
+    "token-exchange",
+    "health",
+    "introspect",
+    "userinfo",
+    "revoke",
+    "login",
+]
 
 STEPS: dict[str, tuple[Request, ...]] = {
     "access-token": ("access-token",),
     "refresh": ("password", "refresh"),
     "workflow": ("password", "refresh", "token-exchange"),
+    "introspect": ("password", "introspect"),
+    "userinfo": ("password", "userinfo"),
+    "revoke": ("password", "revoke"),
+    "login": ("login",),
 }
-"""The requests of one iteration of each flow, in order (shared facts `origin.md`: the three load tests).
+"""The requests of one iteration of each flow, in order (shared facts `origin.md`: the three load tests;
+the others use a user's token once).
 
 A step that fails ends the iteration: the next step would have no token to use.
 """

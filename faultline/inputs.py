@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,10 @@ from experiments.timeline import compile_timeline, windows
 from faultline.home import Home
 from sim.calibration import Calibration
 from sim.calibration import load as load_calibration
+from sim.profile import DEFAULT as DEFAULT_PROFILE
+from sim.profile import Profile
+from sim.profile import load as load_profile
+from sim.steps import refusal
 from topologies.errors import InputError
 from topologies.loader import SizeName, is_there, locate
 from topologies.loader import load as load_topology
@@ -38,6 +42,7 @@ class Inputs:
         calibration_source: file of the calibration, or `shipped`.
         files: what was read, name -> (path, SHA-256).
         replications: simulated runs behind the intervals.
+        profile: the service whose requests are simulated.
     """
 
     experiment: Experiment
@@ -50,6 +55,12 @@ class Inputs:
     calibration_source: str
     files: dict[str, tuple[str, str]]
     replications: int = 20
+    profile: Profile = field(default_factory=load_profile)
+
+    @property
+    def demands(self) -> Calibration:
+        """The calibration as the service profile has it: what a prediction is made with."""
+        return self.profile.calibrated(self.calibration, self.topology)
 
     @property
     def windows(self) -> tuple[tuple[float, float], ...]:
@@ -76,6 +87,7 @@ def prepare(
     size: SizeName = "lab",
     calibration: str | None = None,
     replications: int = 20,
+    profile: str = DEFAULT_PROFILE,
 ) -> Inputs:
     """Read and check everything a prediction needs.
 
@@ -89,6 +101,7 @@ def prepare(
         size: of the topology.
         calibration: file to use instead of the home's, or `shipped`.
         replications: simulated runs behind the intervals, two at least.
+        profile: file or library name of the service profile.
 
     Raises:
         InputError: with file, line and what to write instead.
@@ -109,7 +122,7 @@ def prepare(
         "experiment": fingerprint(experiment.file),
         "topology": fingerprint(locate(experiment.topology, relative_to=place)),
     }
-    return Inputs(
+    inputs = Inputs(
         experiment,
         topology,
         compile_timeline(experiment),
@@ -120,7 +133,12 @@ def prepare(
         source,
         files,
         replications,
+        load_profile(profile),
     )
+    refused = refusal(experiment.workload, inputs.demands)
+    if refused:
+        raise InputError(refused, file=str(experiment.file), path="workload.flow")
+    return inputs
 
 
 def partition_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -46,7 +46,7 @@ def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
     try:
         prediction = predict(
             scenario,
-            inputs.calibration,
+            inputs.demands,
             inputs.seed,
             replications=inputs.replications,
             workers=min(2, os.cpu_count() or 1),
@@ -64,6 +64,12 @@ def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
         "size": inputs.size,
         "overrides": list(inputs.overrides),
         "calibration": {"hash": inputs.calibration.hash, "source": inputs.calibration.source},
+        "profile": {
+            "name": inputs.profile.profile,
+            "version": inputs.profile.version,
+            "hash": inputs.profile.hash,
+            "service": inputs.profile.service,
+        },
         "timeline": [fault.model_dump(mode="json", exclude_none=True) for fault in inputs.timeline],
     }
 

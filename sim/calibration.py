@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.workload import Request
+from sim.profile import Profile
 from sim.random import Stream, lognormal
 from topologies.errors import InputError, Problem, dotted, suggestion
 
@@ -149,6 +150,8 @@ class Calibration(_Model):
             the nodes' quotas.
         start: start times.
         pods: times of a Kubernetes cluster; the shipped ones when not given.
+        profile: what requests do, step by step; the lab's identity service when not given. Put there by
+            `sim.profile.Profile.calibrated`, never part of a file.
     """
 
     schema_version: Literal[1] = 1
@@ -164,6 +167,7 @@ class Calibration(_Model):
     load_cpu: Estimate = Estimate(mean=0.0)
     start: StartTimes
     pods: PodTimes | None = None
+    profile: Profile | None = None
 
     def model_post_init(self, context: Any) -> None:
         """Insist on every request kind: a missing one would be predicted as free."""
@@ -184,6 +188,8 @@ class Calibration(_Model):
         data = self.model_dump(mode="json")
         if self.pods is None:
             del data["pods"]
+        if self.profile is None:
+            del data["profile"]
         return data
 
     @classmethod

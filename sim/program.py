@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from experiments.faults import ScheduledFault
 from experiments.workload import Workload
 from sim.calibration import Calibration
-from sim.steps import StepTables, compile_steps
+from sim.steps import StepTables, compile_steps, refusal
 from topologies.model import (
     Galera,
     Haproxy,
@@ -174,7 +174,8 @@ def compile_program(
         platform: `kubernetes` puts every process into a pod of its own with a CPU limit.
 
     Raises:
-        ValueError: the topology has no identity service or front end, so there is nothing to ask.
+        ValueError: the topology has no identity service or front end, so there is nothing to ask, or
+            the service profile lacks what the workload asks for.
     """
     calibration = calibration or Calibration.default()
     services = topology.services
@@ -183,6 +184,9 @@ def compile_program(
         raise ValueError(f"a prediction needs exactly one indigo-iam service, the topology has {len(iams)}")
     if not any(isinstance(service, Haproxy) for service in services.values()):
         raise ValueError("a prediction needs a haproxy service in front of the identity service")
+    refused = refusal(workload, calibration)
+    if refused:
+        raise ValueError(refused)
     sites = tuple(topology.sites)
     first_cpu, cpus = _stations(topology, calibration, size)
     components = tuple(_components(topology, sites, first_cpu))

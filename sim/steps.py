@@ -1,21 +1,22 @@
 """What each request does in the database, as a table of steps.
 
-The order and number of statements are those of the identity service (facts/iam.md 1.2, 2 and
-2.1). Consecutive statements between two points of interest are one step: what matters is where
-a connection is taken, where a token is read that another member may not have yet, where the
-lock on `token_scope` is taken, and where the transaction commits.
+The steps are those of the service profile (:mod:`sim.profile`, facts/iam.md 1.2, 2 and 2.1).
+Consecutive statements between two points of interest are one step: what matters is where a
+connection is taken, where a token is read that another member may not have yet, where the lock on
+`token_scope` is taken, and where the transaction commits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.workload import Request
-from sim.calibration import Calibration
+from experiments.workload import STEPS, Request, Workload
+from sim import profile as profiles
+from sim.calibration import Calibration, Demand
+from sim.profile import Profile, RequestProfile
 from topologies.model import IndigoIam
 
 READ, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, COMMIT = range(8)
@@ -23,56 +24,46 @@ READ, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, COMMIT 
 write transaction; statements in it; inserting into token_scope; the full scan of token_scope by
 the clear-access-tokens delete; commit."""
 
-KINDS: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
-"""Request kinds in the order of the step tables."""
+KINDS: tuple[Request, ...] = (
+    "access-token",
+    "password",
+    "refresh",
+    "token-exchange",
+    "health",
+    "introspect",
+    "userinfo",
+    "revoke",
+)
+"""Request kinds in the order of the step tables. A kind that the profile lacks has no steps."""
 
-SIGNATURE_SECONDS = 1.25e-3
-"""One RS256 signature with a 2048-bit key (facts/iam.md section 4), made inside the write transaction."""
-
-
-class Counts(NamedTuple):
-    """Statements of a request (facts/iam.md 1.2).
-
-    Attributes:
-        total: all statements.
-        write: those of the write transaction, its framing included.
-        before_check: statements before the presented token is read (client loads, 15 each with
-            framing: facts/iam.md section 2), 0 when no token is presented.
-        after_lock: statements from the token_scope delete to the commit.
-        bytes: write set.
-        keys: certification keys of the write set.
-    """
-
-    total: int
-    write: int
-    before_check: int
-    after_lock: int
-    bytes: int
-    keys: int
+MOST_SIGNING = 0.5
+"""A signature takes at most this share of what a request costs the service."""
 
 
-_COUNTS: dict[str, Counts] = {
-    "access-token": Counts(92, 32, 0, 0, 3632, 25),
-    "password": Counts(151, 70, 0, 0, 6260, 39),
-    "token-exchange": Counts(154, 57, 45, 0, 6340, 32),
-    "refresh reuse clear": Counts(156, 62, 30, 34, 4144, 26),
-    "refresh reuse": Counts(153, 59, 30, 0, 2752, 20),
-    "refresh rotate": Counts(156, 62, 30, 0, 2752, 24),
-    "refresh rotate clear": Counts(160, 66, 30, 34, 4144, 30),
-    "health": Counts(1, 0, 0, 0, 0, 0),
+NOT_YET: dict[str, str] = {
+    "introspect": "the engines do not know yet that a stale token is answered with 200 and active=false",
+    "userinfo": "the engines do not tell requests that only read from those that write yet",
+    "revoke": "the engines do not know yet that a stale token is answered with 200 and stays valid",
 }
+"""Requests that a profile may describe and no engine runs yet, with the reason."""
 
 
-def counts(request: Request, *, reuse: bool = True, clear: bool = True) -> Counts:
-    """Statement counts of ``request`` under the service's refresh settings."""
-    if request != "refresh":
-        return _COUNTS[request]
-    return _COUNTS[f"refresh {'reuse' if reuse else 'rotate'}{' clear' if clear else ''}"]
+def refusal(workload: Workload, calibration: Calibration) -> str:
+    """Why ``workload`` cannot be simulated with these demands, empty when it can."""
+    profile = calibration.profile or profiles.load()
+    for kind in STEPS[workload.flow]:
+        reason = profile.refuse(kind)
+        if not reason and kind in NOT_YET:
+            reason = f"a simulation has no {kind} requests: {NOT_YET[kind]}"
+        if reason:
+            return f"the flow {workload.flow} cannot be predicted: {reason}"
+    return ""
 
 
-def round_trips(request: Request) -> int:
+def round_trips(request: Request, profile: Profile | None = None) -> int:
     """Statements of ``request`` with the default settings: each is one round trip."""
-    return counts(request).total
+    found = (profile or profiles.load()).request(request)
+    return found.statements if found is not None else 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,8 @@ class StepTables:
         db_cpu: mean CPU of the database, seconds.
         wait: mean time in neither, seconds.
         bytes: write set size of a commit.
+        row_cpu: CPU of the database per row of token_scope that a LOCK_RANGE passes, seconds.
+        rows: rows that a commit adds to token_scope.
     """
 
     first: NDArray[np.int64]
@@ -95,70 +88,98 @@ class StepTables:
     db_cpu: NDArray[np.float64]
     wait: NDArray[np.float64]
     bytes: NDArray[np.int64]
+    row_cpu: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+Row = tuple[int, int, float, float, float, int, float, int]
 
 
 def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
     """Lay out the steps of every request kind with the demands of ``calibration``.
 
     CPU is shared out by statements, after the password hash (before the transaction) and the
-    signature (inside it) have been taken out. The cost of the hash is what a password request
-    costs beyond its statements, priced as in an access-token request.
+    signature (inside it) have been taken out. Where the profile does not say what the hash costs, it
+    is what a password request costs beyond its statements, priced as in an access-token request.
     """
-    rows: list[tuple[int, int, float, float, float, int]] = []
+    profile = calibration.profile or profiles.load()
+    rows: list[Row] = []
     first = [0]
-    plain = calibration.requests["access-token"].app_cpu.mean
-    sign = min(SIGNATURE_SECONDS, 0.5 * plain)
-    per_statement = (plain - sign) / counts("access-token").total
-    for request in KINDS:
-        demand = calibration.requests[request]
-        count = counts(request, reuse=iam.reuse_refresh_token, clear=iam.clear_access_tokens_on_refresh)
-        app = demand.app_cpu.mean
-        db_each = demand.db_cpu.mean / count.total
-        wait_each = demand.wait.mean / count.total
-        signing = 0.0 if request == "health" else min(sign, 0.5 * app)
-        hashing = 0.0
-        if request == "password":
-            hashing = max(0.0, app - signing - per_statement * count.total)
-        app_each = (app - signing - hashing) / count.total
-
-        def lump(kind: int, statements: int, extra: float = 0.0, size: int = 0) -> None:
-            rows.append(
-                (
-                    kind,
-                    statements,
-                    app_each * statements + extra,  # noqa: B023 - called within this iteration only
-                    db_each * statements,  # noqa: B023
-                    wait_each * statements,  # noqa: B023
-                    size,
-                )
-            )
-
-        if request == "health":
-            lump(READ, count.total)
-        else:
-            reading = count.total - count.write
-            if count.before_check:
-                lump(READ, count.before_check)
-                lump(CHECK_REFRESH if request == "refresh" else CHECK_ACCESS, 0)
-            lump(READ, reading - count.before_check, hashing)
-            lump(BEGIN, 0)
-            if count.after_lock:
-                lump(WORK, count.write - count.after_lock)
-                lump(LOCK_RANGE, 0)
-                lump(WORK, count.after_lock, signing)
-            else:
-                # The inserts into token_scope are the last statements before the commit.
-                lump(WORK, count.write, signing)
-                lump(LOCK_INSERT, 0)
-            lump(COMMIT, 0, size=count.bytes)
+    for kind in KINDS:
+        request = profile.request(
+            kind, reuse=iam.reuse_refresh_token, clear=iam.clear_access_tokens_on_refresh
+        )
+        if request is not None and kind in calibration.requests:
+            rows += _rows(profile, request, calibration.requests[kind], calibration)
         first.append(len(rows))
-    kind, trips, app_cpu, db_cpu, wait, size = zip(*rows, strict=True)
+    kinds, trips, app_cpu, db_cpu, wait, size, row_cpu, added = zip(*rows, strict=True)
     return StepTables(
         first=np.array(first, dtype=np.int64),
-        kind=np.array(kind, dtype=np.int64),
+        kind=np.array(kinds, dtype=np.int64),
         trips=np.array(trips, dtype=np.int64),
         app_cpu=np.array(app_cpu),
         db_cpu=np.array(db_cpu),
         wait=np.array(wait),
         bytes=np.array(size, dtype=np.int64),
+        row_cpu=np.array(row_cpu),
+        rows=np.array(added, dtype=np.int64),
     )
+
+
+def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration: Calibration) -> list[Row]:
+    app = demand.app_cpu.mean
+    plain = profile.requests["access-token"]
+    plain_app = calibration.requests["access-token"].app_cpu.mean
+    sign = min(profile.signature, MOST_SIGNING * plain_app)
+    per_statement = (plain_app - sign) / plain.statements
+    signing = [step.signatures if step.do == "work" else 0 for step in request.steps]
+    sign = min(sign, MOST_SIGNING * app / max(1, sum(signing)))
+    signed = sign * sum(signing)
+    hashing = 0.0
+    if any(step.do == "read" and step.hash for step in request.steps):
+        hashing = app - signed - per_statement * request.statements
+        if profile.password_hash is not None and request.app_cpu is not None:
+            hashing = app * profile.password_hash / request.app_cpu.mean
+        hashing = min(max(0.0, hashing), app - signed)
+    app_each = (app - signed - hashing) / request.statements
+    db_each = demand.db_cpu.mean / request.statements
+    wait_each = demand.wait.mean / request.statements
+
+    def lump(
+        kind: int,
+        statements: int = 0,
+        extra: float = 0.0,
+        size: int = 0,
+        row_cpu: float = 0.0,
+        rows: int = 0,
+    ) -> Row:
+        return (
+            kind,
+            statements,
+            app_each * statements + extra,
+            db_each * statements,
+            wait_each * statements,
+            size,
+            row_cpu,
+            rows,
+        )
+
+    found: list[Row] = []
+    for step, signatures in zip(request.steps, signing, strict=True):
+        match step.do:
+            case "read":
+                found.append(lump(READ, step.statements, hashing if step.hash else 0.0))
+            case "check":
+                found.append(lump(CHECK_REFRESH if step.token == "refresh" else CHECK_ACCESS))
+            case "begin":
+                found.append(lump(BEGIN))
+            case "work":
+                found.append(lump(WORK, step.statements, sign * signatures))
+            case "lock":
+                if step.mode == "scan":
+                    found.append(lump(LOCK_RANGE, row_cpu=request.scan_cpu_per_row))
+                else:
+                    found.append(lump(LOCK_INSERT))
+            case "commit":
+                found.append(lump(COMMIT, size=step.bytes, rows=request.rows_added))
+    return found

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faultline.commands.options import (
+    DEFAULT_PROFILE,
     DEFAULT_REPLICATIONS,
     BackendName,
     CalibrationOption,
     ExperimentArgument,
     JsonOption,
+    ProfileOption,
     ReplicationsOption,
     SeedOption,
     SetOption,
@@ -43,6 +45,7 @@ def _prepare(
     size: SizeChoice,
     calibration: str | None,
     replications: int,
+    profile: str = DEFAULT_PROFILE,
 ) -> Inputs:
     from faultline.home import Home
     from faultline.inputs import prepare
@@ -55,6 +58,7 @@ def _prepare(
         size="lab" if size is SizeChoice.LAB else "production",
         calibration=calibration,
         replications=replications,
+        profile=profile,
     )
 
 
@@ -64,6 +68,7 @@ def plan(
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
     calibration: CalibrationOption = None,
+    profile: ProfileOption = DEFAULT_PROFILE,
     replications: ReplicationsOption = DEFAULT_REPLICATIONS,
     without_prediction: Annotated[
         bool, typer.Option("--no-predict", help="Leave out the predicted outcome (quicker).")
@@ -76,7 +81,7 @@ def plan(
     from faultline.plan import make_plan
     from faultline.predicting import predict_document
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile)
     planned = make_plan(inputs)
     document = None
     if not without_prediction:
@@ -116,6 +121,7 @@ def predict(
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
     calibration: CalibrationOption = None,
+    profile: ProfileOption = DEFAULT_PROFILE,
     replications: ReplicationsOption = DEFAULT_REPLICATIONS,
     output: Annotated[
         Path | None,
@@ -131,7 +137,7 @@ def predict(
     from faultline.display import display
     from faultline.predicting import ensure_output, predict_document, write_prediction
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile)
     if output is not None:
         ensure_output(output)
     with display() as shown:
@@ -180,7 +186,8 @@ def _show_prediction(document: dict[str, Any], everything: bool) -> None:
     source = document["calibration"]["source"].partition(":")[0]
     console.print(
         f"seed {document['seed']}, {document['replications']} replications, "
-        f"program {document['program_hash'][:12]}, calibration: {source}",
+        f"program {document['program_hash'][:12]}, calibration: {source}, "
+        f"service profile: {document['profile']['name']}",
         soft_wrap=True,
     )
 

@@ -87,6 +87,24 @@ CalibrationOption = Annotated[
         help="Calibration to predict with: a file, or `shipped`. Default: this machine's own, if any.",
     ),
 ]
+
+
+def complete_profile(incomplete: str) -> list[str]:
+    """Library profiles that begin like this."""
+    return _library("sim/profiles", incomplete)
+
+
+ProfileOption = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Service whose requests are simulated: `lab-iam` (the lab's, with the calibration's demands), "
+        "`indigo-iam` (the real INDIGO IAM, with its own), or a file.",
+        autocompletion=complete_profile,
+    ),
+]
+DEFAULT_PROFILE = "lab-iam"
 ReplicationsOption = Annotated[
     int,
     typer.Option(
