@@ -208,10 +208,10 @@ class GatewayKill(SiteFault):
 
 
 class NetworkIsolation(TargetFault):
-    """A NetworkPolicy that lets nothing in to the target's pods and nothing out.
+    """A NetworkPolicy lets nothing in to the target's pods and nothing out; undone by lifting it.
 
-    Established connections are cut too. Refused on a cluster whose network plugin does not enforce
-    policies: there the object would change nothing.
+    Refused on a cluster whose network plugin does not enforce policies: there it would change nothing.
+    A pod that replaces an isolated one is not isolated.
     """
 
     fault: Literal["network-isolation"] = "network-isolation"

@@ -66,7 +66,7 @@ def undo(fault: KubernetesFault) -> str:
     if isinstance(fault, ScaleToZero):
         return f"scale {fault.target} to the number of pods it had"
     if isinstance(fault, NetworkIsolation):
-        return f"delete the NetworkPolicy of {fault.target}"
+        return f"lift the isolation of {fault.target}"
     if isinstance(fault, NodeCordon | NodeDrain):
         return f"uncordon {fault.node}"
     if isinstance(fault, NodeStop):

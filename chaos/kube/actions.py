@@ -22,9 +22,7 @@ from chaoslib.exceptions import ActivityFailed
 from chaos.errors import InjectionError
 from chaos.kube.api import Cluster, Object, Refused, Unreachable, path_of
 from chaos.kube.context import ALLOWED_LABEL, Pod, Workload
-
-FAULT_LABEL = "faultline.io/fault"
-"""Mark of the pods that a policy of the lab isolates."""
+from chaos.kube.manifests.objects import ISOLATED_LABEL
 
 ENFORCERS = (
     "calico",
@@ -37,6 +35,9 @@ ENFORCERS = (
     "canal",
 )
 """Network plugins that enforce policies, by the names of their DaemonSets."""
+
+TRIES = 4
+"""Deletions that are tried when pods go away by themselves meanwhile."""
 
 _SHORT = 3.0
 _LISTING = 10.0
@@ -112,15 +113,23 @@ class ClusterActions:
 
         for namespace in sorted({pod.namespace for pod in pods}):
             names = "|".join(re.escape(pod.name) for pod in pods if pod.namespace == namespace)
-            self._let(
-                "delete",
-                "pods",
-                terminate_pods,
-                name_pattern=f"^({names})$",
-                all=True,
-                grace_period=-1 if grace is None else grace,
-                ns=namespace,
-            )
+            for attempt in range(TRIES):
+                try:
+                    self._let(
+                        "delete",
+                        "pods",
+                        terminate_pods,
+                        name_pattern=f"^({names})$",
+                        all=True,
+                        grace_period=-1 if grace is None else grace,
+                        ns=namespace,
+                    )
+                except _Answered as error:
+                    # One was gone before its turn came; those after it were left out.
+                    if error.status != 404 or attempt == TRIES - 1:
+                        raise
+                else:
+                    break
 
     def evict(self, pod: Pod, grace: int | None) -> bool:
         """Ask for a pod's eviction; False when a PodDisruptionBudget does not allow it now."""
@@ -189,36 +198,23 @@ class ClusterActions:
 
     # ---------------------------------------------------------------- policies
 
-    def isolate(self, namespace: str, name: str, pods: Sequence[Pod]) -> None:
-        """Let nothing in to ``pods`` and nothing out, by the NetworkPolicy ``name``."""
-        for pod in pods:
-            with self._explained("patch", "pods"):
-                mark = {"metadata": {"labels": {FAULT_LABEL: name}}}
-                self._cluster.patch("v1", "Pod", pod.name, mark, pod.namespace)
-        policy = {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {
-                "name": name,
-                "namespace": namespace,
-                "labels": {"app.kubernetes.io/part-of": "faultline"},
-            },
-            "spec": {
-                "podSelector": {"matchLabels": {FAULT_LABEL: name}},
-                "policyTypes": ["Ingress", "Egress"],
-            },
-        }
-        with self._explained("patch", "networkpolicies"):
-            self._cluster.apply(policy)
+    def isolate(self, namespace: str, pods: Sequence[str]) -> None:
+        """Mark pods for the policy that lets nothing in and nothing out; those that are gone are left out."""
+        self._mark(namespace, pods, "true")
 
-    def release(self, namespace: str, name: str) -> None:
-        """Delete the NetworkPolicy ``name`` and its marks on pods; harmless when it is gone."""
-        with self._explained("delete", "networkpolicies"):
-            self._cluster.delete("networking.k8s.io/v1", "NetworkPolicy", name, namespace=namespace)
-        for pod in self.pods(namespace, f"{FAULT_LABEL}={name}"):
-            with self._explained("patch", "pods"):
-                mark = {"metadata": {"labels": {FAULT_LABEL: None}}}
-                self._cluster.patch("v1", "Pod", pod.name, mark, pod.namespace)
+    def release(self, namespace: str, pods: Sequence[str]) -> None:
+        """Remove the marks; harmless where there is none."""
+        self._mark(namespace, pods, None)
+
+    def _mark(self, namespace: str, pods: Sequence[str], value: str | None) -> None:
+        for name in pods:
+            try:
+                with self._explained("patch", "pods"):
+                    mark = {"metadata": {"labels": {ISOLATED_LABEL: value}}}
+                    self._cluster.patch("v1", "Pod", name, mark, namespace)
+            except _Answered as error:
+                if error.status != 404:
+                    raise
 
     # ---------------------------------------------------------------- how
 

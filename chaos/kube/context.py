@@ -115,11 +115,11 @@ class Actions(Protocol):
     def policy_enforcer(self) -> str:
         """Who enforces NetworkPolicies in the cluster; empty when nobody does."""
 
-    def isolate(self, namespace: str, name: str, pods: Sequence[Pod]) -> None:
-        """Let nothing in to ``pods`` and nothing out, by the NetworkPolicy ``name``."""
+    def isolate(self, namespace: str, pods: Sequence[str]) -> None:
+        """Let nothing in to ``pods`` and nothing out, by the lab's isolating NetworkPolicy."""
 
-    def release(self, namespace: str, name: str) -> None:
-        """Delete the NetworkPolicy ``name`` and its marks on pods; harmless when it is gone."""
+    def release(self, namespace: str, pods: Sequence[str]) -> None:
+        """Take ``pods`` out of that policy; harmless for those that are gone or not in it."""
 
 
 class Machines(Protocol):
@@ -179,4 +179,4 @@ class KubernetesContext(FaultContext, Protocol):
         """The pods of the component that are not on their way out; usually one."""
 
     def gateway(self, site: str) -> list[Pod]:
-        """Pods at the end of the site's VPN links; empty when it has none."""
+        """The pod at the end of the site's VPN links; empty when it has none."""

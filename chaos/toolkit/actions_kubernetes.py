@@ -186,7 +186,7 @@ def gateway_kill(site: str, at: str | None = None, duration: str | None = None) 
 
 
 def network_isolation(target: str, at: str | None = None, duration: str | None = None) -> dict[str, Any]:
-    """Let nothing in to pods and nothing out, by a NetworkPolicy; undone by deleting it.
+    """Let nothing in to pods and nothing out, by a NetworkPolicy; undone by lifting it.
 
     Args:
         target: `service@site` or `service@site/index`.

@@ -1,4 +1,4 @@
-"""A NetworkPolicy lets nothing in to some pods and nothing out; the inverse deletes it."""
+"""Some pods are cut off by a NetworkPolicy: nothing gets in, nothing out. The inverse lets them out of it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from chaos.faults.kubernetes import checks
 from chaos.kube.context import KubernetesContext
 from experiments.kubernetes_faults import NetworkIsolation
 
-KIND = "delete-policy"
+KIND = "release-pods"
 
 
 class NetworkIsolationDriver:
-    """Only where somebody enforces policies; elsewhere the object would change nothing."""
+    """Only where somebody enforces policies; elsewhere the mark would change nothing.
+
+    The lab's manifests have a policy that isolates marked pods; whether it also cuts connections that
+    stand already is up to the network plugin.
+    """
 
     def plan(self, context: KubernetesContext, fault: NetworkIsolation, name: str) -> Inverse:
-        """Delete the policy of that name."""
-        checks.live_pods(context, checks.components_at(context, fault.target))
+        """Remove the marks."""
+        pods = checks.live_pods(context, checks.components_at(context, fault.target))
         if not context.actions(fault.cluster).policy_enforcer():
             raise InjectionError(
                 f"no network plugin at {fault.cluster} enforces NetworkPolicies: the isolation of "
                 f"{fault.target} would change nothing; `partition` cuts the links between sites"
             )
-        return Inverse(KIND, {"site": fault.cluster, "namespace": context.namespace, "name": _name(name)})
+        return Inverse(
+            KIND,
+            {"site": fault.cluster, "namespace": context.namespace, "pods": [pod.name for pod in pods]},
+        )
 
     def inject(self, context: KubernetesContext, fault: NetworkIsolation, name: str) -> None:
-        """Put the policy in force."""
+        """Mark the pods."""
         pods = checks.live_pods(context, checks.components_at(context, fault.target))
-        context.actions(fault.cluster).isolate(context.namespace, _name(name), pods)
+        context.actions(fault.cluster).isolate(context.namespace, [pod.name for pod in pods])
 
     def undo(self, context: KubernetesContext, inverse: Inverse, others: Sequence[Inverse]) -> None:
-        """Delete it; harmless when it is gone."""
-        context.actions(inverse.args["site"]).release(inverse.args["namespace"], inverse.args["name"])
-
-
-def _name(fault: str) -> str:
-    return f"faultline-{fault}"
+        """Remove the marks; harmless when they are gone. A pod that replaced one never had it."""
+        context.actions(inverse.args["site"]).release(inverse.args["namespace"], inverse.args["pods"])

@@ -88,7 +88,9 @@ CLUSTERS = Registry(
         nodes.UNPAUSE: lambda inverse: f"let {_nodes(inverse)} go on",
         kubelet_stop.KIND: lambda inverse: f"start the kubelet of {inverse.args['node']}",
         api_server_down.KIND: lambda inverse: f"put the API server's manifest back on {inverse.args['node']}",
-        network_isolation.KIND: lambda inverse: f"delete the NetworkPolicy {inverse.args['name']}",
+        network_isolation.KIND: lambda inverse: (
+            f"take the isolating mark off {', '.join(inverse.args['pods'])}"
+        ),
     },
 )
 """The faults of a lab of clusters."""
