@@ -45,7 +45,6 @@ def block(addresses: Addresses) -> str:
             *lines,
             f"        ttl {LIFETIME}",
             "    }",
-            "    reload",
             "}",
             END,
             "",

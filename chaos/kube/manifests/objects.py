@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -155,13 +154,13 @@ def secret(name: str, labels: Mapping[str, str], data: Mapping[str, str]) -> Obj
         "kind": "Secret",
         "metadata": metadata(name, labels),
         "type": "Opaque",
-        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+        "stringData": dict(data),
     }
 
 
 def digest(*objects: Object) -> str:
     """Names the content of ConfigMaps and Secrets, so that pods are replaced when it changes."""
-    text = json.dumps([one["data"] for one in objects], sort_keys=True)
+    text = json.dumps([one.get("data", one.get("stringData")) for one in objects], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -20,7 +20,7 @@ from topologies.model import (
     Topology,
 )
 
-LAB_IMAGE = "faultline/lab:1"
+LAB_IMAGE = "faultline-lab:1"
 """The image that all pods run, unless told otherwise."""
 
 
