@@ -130,7 +130,7 @@ class PodTimes(_Model):
     gateway: Estimate = Estimate(mean=0.8, cv=0.3, sem=0.3)
     node: Estimate = Estimate(mean=12.0, cv=0.2, sem=3.0)
     kubelet: Estimate = Estimate(mean=2.0, cv=0.3, sem=0.7)
-    api: Estimate = Estimate(mean=8.0, cv=0.3, sem=2.5)
+    api: Estimate = Estimate(mean=12.0, cv=0.4, sem=3.0)
 
 
 class Calibration(_Model):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 STATEFUL = frozenset({"db", "redis", "sentinel"})
 """Roles that are StatefulSets; the others are Deployments."""
 
-PINNED = frozenset({"db"})
-"""Roles whose pods a volume ties to a node in lab size: kind's volumes are directories of a node."""
+PINNED = frozenset({"db", "sentinel"})
+"""Roles with a volume. In lab size it ties a pod to its node: kind's volumes are directories of a node."""
 
 REQUEST_SHARE = 0.1
 """What a pod asks the scheduler for, relative to its limit: a lab asks for little, so that all pods fit."""

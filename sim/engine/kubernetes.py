@@ -8,12 +8,14 @@ timer (making a sandbox, writing rules) is drawn from the calibration.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sim.engine.kubernetes_kubelet import Kubelet
 from sim.engine.kubernetes_nodes import ClusterNode, Nodes
 from sim.engine.kubernetes_pods import Gateway, Pod, Process, Slot, Workload
 from sim.engine.kubernetes_services import Service
+from sim.engine.service import Replica
 from sim.engine.world import Daemon, World
 from sim.program import PUBLIC
 from sim.protocols import kubernetes_kubelet as kubelet
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from sim.engine.deployment import Deployment
 
 ROUTED = frozenset({"iam", "nginx", "haproxy"})
-"""Roles whose Service spreads connections over ready pods. Peers of a database or a cache know each pod
-by an address of its own, which is published ready or not."""
+"""Roles that are asked through a Service, which spreads connections over ready pods. So are databases by the
+identity service; their peers, and those of a cache, know each pod by an address that is always published."""
 
 
 class Clusters:
@@ -41,6 +43,16 @@ class Clusters:
             self.clusters[component.site].add(daemon, pod)
         for cluster in self.clusters:
             cluster.begin()
+        for replica in deployment.replicas:
+            replica.finds_database = partial(self._finds, replica)
+
+    def _finds(self, replica: Replica) -> bool:
+        """Whether a name leads the replica to a Service, and the Service to a ready member."""
+        if self.clusters[replica.site].dns_down:
+            return False
+        member = replica.member
+        service = self.clusters[member.site].service_of(member)
+        return service is None or bool(service.programmed)
 
     def knows(self, site: int) -> bool:
         """Whether somebody can be asked about the pods of a site."""
@@ -70,6 +82,7 @@ class Cluster:
         nodes: the first is the control plane and stands on the wide-area network.
         workloads: in file order, the gateway's last.
         api_faults: how many faults keep the API server down.
+        dns_down: its CoreDNS does not answer.
     """
 
     def __init__(self, world: World, site: int, data: dict[str, Any]) -> None:
@@ -80,6 +93,7 @@ class Cluster:
         self.nodes = [ClusterNode(f"{self.name}/{index}") for index in range(data["nodes"][site])]
         self.workloads: list[Workload] = []
         self.api_faults = 0
+        self.dns_down = False
         self._waiting: list[Callable[[], None]] = []
         self._unscheduled: list[Pod] = []
         self._draws = world.streams.get("cluster", self.name)
@@ -121,14 +135,19 @@ class Cluster:
     def begin(self) -> None:
         """Set Services up and start probing."""
         for workload in self.workloads:
-            if workload.role in ROUTED:
+            if workload.role in ROUTED or workload.role == "db":
                 service = workload.service = Service(self, workload)
-                for slot in workload.slots:
+                for slot in workload.slots if workload.role in ROUTED else ():
                     slot.process.daemon.route = service.pick
             for slot in workload.slots:
                 for pod in slot.pods:
                     self.kubelet.watch(pod, self.draw())
         self.monitor.begin()
+
+    def service_of(self, daemon: Daemon) -> Service | None:
+        """The Service of the workload that a daemon belongs to."""
+        name = daemon.name.partition("/")[0]
+        return next((found.service for found in self.workloads if found.name == name), None)
 
     # -- small things ------------------------------------------------------------------------
 
@@ -238,7 +257,7 @@ class Cluster:
         pod.terminating = True
         settings = pod.slot.workload.settings
         self.event(pod.name, "pod.deleted")
-        ending = kubelet.ending(
+        pod.ending = kubelet.ending(
             settings["termination_grace_period"] if grace is None else grace,
             0.0 if grace == 0 else settings["pre_stop_sleep"],
         )
@@ -248,7 +267,7 @@ class Cluster:
             self.changed(pod)
             if workloads.replaced_at_once(pod.slot.workload.stateful):
                 self.reconcile(pod.slot.workload)
-        self.world.at(self.cost("reaction"), lambda: self.kubelet.end(pod, ending))
+        self.world.at(self.cost("reaction"), lambda: self.kubelet.end(pod))
 
     def remove(self, pod: Pod) -> None:
         """The pod's object is gone."""
@@ -261,7 +280,7 @@ class Cluster:
     def report(self, pod: Pod, ready: bool) -> None:
         """The kubelet tells the API whether a pod is ready."""
         pod.ready = ready
-        self.react(lambda: self.see(pod, ready))
+        self.react(lambda: self.see(pod, pod.ready))
 
     def see(self, pod: Pod, ready: bool) -> None:
         """The API has another value of a pod's Ready condition."""

@@ -59,8 +59,7 @@ def inject(clusters: Clusters, fault: Fault) -> Undo | None:
         return _cluster_stop(cluster)
     if isinstance(fault, kinds.ApiServerDown):
         return _api_server(cluster)
-    # Names of the lab's own Services are known without CoreDNS' upstream, and what runs has resolved them.
-    return nothing
+    return _coredns(cluster)
 
 
 def _cluster(clusters: Clusters, site: str) -> Cluster:
@@ -263,13 +262,14 @@ def _cluster_stop(cluster: Cluster) -> Undo:
 
 def _drain(cluster: Cluster, node: int, grace: float | None) -> Steps:
     """Evict the node's pods; those that a budget protects are asked for again."""
-    left = [pod for pod in cluster.pods_on(node) if pod.slot.workload.role != "gateway"]
+    left = cluster.pods_on(node)
     while left and cluster.nodes[node].cordoned:
         refused = []
         for pod in left:
             workload = pod.slot.workload
-            allowed = protocol.may_evict(
-                workload.ready(), len(workload.slots), cluster.settings["disruption_budget"]
+            budget = cluster.settings["disruption_budget"]
+            allowed = workload.role == "gateway" or protocol.may_evict(
+                workload.ready(), len(workload.slots), budget
             )
             if allowed or not pod.seen_ready:
                 cluster.delete(pod, grace)
@@ -277,6 +277,20 @@ def _drain(cluster: Cluster, node: int, grace: float | None) -> Steps:
                 refused.append(pod)
         left = [pod for pod in refused if not pod.terminating and not pod.gone]
         yield cluster.world.env.timeout(protocol.DRAIN_RETRY)
+
+
+def _coredns(cluster: Cluster) -> Undo:
+    """Names do not resolve: new connections to the database fail, and proxies do not start."""
+    cluster.dns_down = True
+
+    def back() -> None:
+        cluster.dns_down = False
+
+    def undo() -> None:
+        delay = cluster.cost("schedule") + cluster.cost("sandbox") + cluster.cost("container")
+        cluster.world.at(delay, back)
+
+    return undo
 
 
 def _api_server(cluster: Cluster) -> Undo:

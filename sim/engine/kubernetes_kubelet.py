@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 Steps = Generator[simpy.Event, Any, Any]
 
+RESOLVE_AT_START = frozenset({"nginx", "haproxy"})
+"""Roles that look up their servers once, and do not start when they cannot."""
+
+PROBED_BY_CONNECTION = frozenset({"redis", "sentinel"})
+"""Roles with a TCP probe: the kernel answers it even for a process that stands still."""
+
 
 class Kubelet:
     """What every node's kubelet does with its pods."""
@@ -76,20 +82,20 @@ class Kubelet:
             self._world.at(protocol.RELIST_PERIOD, lambda: self._serves(pod, epoch))
             return
         slot.entered(pod)
+        if slot.workload.role in RESOLVE_AT_START and self._cluster.dns_down:
+            self.died(pod)  # it cannot resolve the names of its servers, and exits
 
     # -- ending ------------------------------------------------------------------------------
 
-    def end(self, pod: Pod, ending: protocol.Ending) -> None:
+    def end(self, pod: Pod) -> None:
         """The kubelet is told to end a pod."""
-        if pod.ended:
-            return
-        if not self.works(pod):
-            return  # it learns of it when it is back
+        if pod.ended or not self.works(pod):
+            return  # without a kubelet that has to wait until it is back
         if pod not in pod.slot.live:
             self.ended(pod)
             return
-        self._world.at(ending.term, lambda: self._term(pod))
-        self._world.at(ending.kill, lambda: self.ended(pod))
+        self._world.at(pod.ending.term, lambda: self._term(pod))
+        self._world.at(pod.ending.kill, lambda: self.ended(pod))
 
     def _term(self, pod: Pod) -> None:
         process = pod.slot.process
@@ -151,7 +157,7 @@ class Kubelet:
             if pod.gone:
                 continue
             if pod.terminating:
-                self.ended(pod)
+                self.end(pod)
             elif fresh:
                 pod.has_address = False
                 self._cluster.report(pod, False)
@@ -222,6 +228,8 @@ class Kubelet:
         env, process = self._world.env, pod.slot.process
         if pod not in pod.slot.live:
             return False  # refused at once
+        if pod.slot.workload.role in PROBED_BY_CONNECTION:
+            return True
         if not process.answering:
             yield env.timeout(timeout)
             return False

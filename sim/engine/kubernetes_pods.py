@@ -159,6 +159,7 @@ class Pod:
         epoch: changes whenever its container ends: what was planned for the old one is void.
         ready: the kubelet's view of its Ready condition; `seen_ready` is the API's.
         ended: its container will not be started again.
+        ending: when it gets its signals, once it is being deleted.
         prober: of its readiness; None without a readiness probe.
         wake: happens when the kubelet probes out of turn.
     """
@@ -172,6 +173,7 @@ class Pod:
         self.seen_ready = False
         self.terminating = False
         self.ended = False
+        self.ending = kubelet.ending(0.0)
         self.gone = False
         settings = slot.workload.settings
         self.prober = kubelet.new_prober(probe(settings["readiness"])) if settings["readiness"] else None
@@ -223,9 +225,18 @@ class Slot:
         return next((pod for pod in reversed(self.pods) if not pod.terminating), None)
 
     def entered(self, pod: Pod) -> None:
-        """The process of ``pod`` serves."""
+        """The process of ``pod`` serves.
+
+        A predecessor that stands still with its node counts no more: it is deleted when the node is back.
+        """
+        nodes = self.workload.cluster.nodes
+        frozen = [other for other in self.live if other.node is not None and nodes[other.node].paused]
+        if frozen and len(frozen) == len(self.live):
+            self.live.clear()
+            self.process.stop(graceful=False)
         if not self.live:
-            self.process.start()
+            # A moment later, so that what was inside the old process has fallen out of it.
+            self.workload.cluster.world.at(1e-3, self.process.start)
         self.live.append(pod)
 
     def left(self, pod: Pod, graceful: bool) -> None:

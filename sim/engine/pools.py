@@ -78,15 +78,22 @@ class Connections:
         size: maximum-pool-size.
         timeout: connection-timeout in seconds.
         serving: whether the member would accept a connection and answer the test query now.
+        opening: whether a new connection would be opened now; by default if the member is serving.
     """
 
     def __init__(
-        self, env: simpy.Environment, size: int, timeout: float, serving: Callable[[], bool]
+        self,
+        env: simpy.Environment,
+        size: int,
+        timeout: float,
+        serving: Callable[[], bool],
+        opening: Callable[[], bool] | None = None,
     ) -> None:
         self._env = env
         self._slots = Threads(env, size)
         self._timeout = timeout
         self._serving = serving
+        self._opening = opening or serving
         self._idle = [-1.0] * min(size, MINIMUM_IDLE)
 
     @property
@@ -104,7 +111,7 @@ class Connections:
             return True
         pause = FIRST_RETRY
         try:
-            while not self._serving():
+            while not self._opening():
                 left = start + self._timeout - self._env.now
                 if left <= 0:
                     self._slots.release()

@@ -6,7 +6,7 @@ per transaction; statements cost CPU at both ends and a round trip each.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import simpy
@@ -118,7 +118,11 @@ class Plan:
 
 
 class Replica(Daemon):
-    """One identity service process."""
+    """One identity service process.
+
+    Attributes:
+        finds_database: whether a Service leads to the database now; None where there is no Service.
+    """
 
     def __init__(
         self, world: World, component: Component, settings: dict[str, Any], database: Database, plan: Plan
@@ -130,12 +134,15 @@ class Replica(Daemon):
         self.settings = settings
         self._rtt = world.program.costs["statement_rtt"][0]
         self.together = self.member.cpu is self.cpu
+        self.finds_database: Callable[[], bool] | None = None
         self._fresh()
 
     def _fresh(self) -> None:
         env, settings = self.world.env, self.settings
         self.threads = Threads(env, settings["threads"])
-        self.connections = Connections(env, settings["pool"], settings["pool_timeout"], self._accepting)
+        self.connections = Connections(
+            env, settings["pool"], settings["pool_timeout"], self._accepting, self._opening
+        )
 
     def start(self) -> None:
         """A new process has new pools."""
@@ -150,6 +157,10 @@ class Replica(Daemon):
         blocked = self.world.network.blocked[VPN]
         here, there = self.site, self.member.site
         return not (blocked[here][there] or blocked[there][here])
+
+    def _opening(self) -> bool:
+        """Whether a new connection to the database would be opened now."""
+        return self._accepting() and (self.finds_database is None or self.finds_database())
 
     def handle(self, call: Call) -> Steps:
         """Serve ``call``; its status is set when this returns.
