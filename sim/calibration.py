@@ -180,6 +180,10 @@ class Calibration(_Model):
         """SHA-256 over the canonical JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
+    def with_pods(self) -> Calibration:
+        """The same with times of a Kubernetes cluster, the shipped ones where none were measured."""
+        return self if self.pods is not None else self.model_copy(update={"pods": PodTimes()})
+
     def canonical(self) -> str:
         """JSON with sorted keys: equal calibrations give equal bytes."""
         return json.dumps(self._data(), sort_keys=True, separators=(",", ":"))

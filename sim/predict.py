@@ -19,7 +19,7 @@ from experiments.faults import ScheduledFault
 from experiments.hypothesis import Hypothesis
 from experiments.workload import Workload
 from sim.calibration import Calibration
-from sim.program import Size, compile_program
+from sim.program import Platform, Size, compile_program
 from sim.replication import COURSES, Outcome, Spec
 from sim.rounds import Progress, replicate, report
 from sim.statistics import (
@@ -43,13 +43,14 @@ DIGITS = 10
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is predicted: a deployment, what is asked of it, what breaks, what is claimed."""
+    """What is predicted: a deployment, what carries it, what is asked of it, what breaks, what is claimed."""
 
     topology: Topology
     workload: Workload
     timeline: tuple[ScheduledFault, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
     size: Size = "lab"
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Prediction:
             generators would use together; None for production size.
         precision: the wanted half width, the cap and, by metric, what was reached; None when only a
             number of replications was asked for.
+        platform: what carries the processes, if not bare nodes.
     """
 
     program_hash: str
@@ -140,10 +142,13 @@ class Prediction:
     confidence_level: float = CONFIDENCE_LEVEL
     engine: str = "reference"
     schema: str = SCHEMA
+    platform: str | None = None
 
     def data(self) -> dict[str, Any]:
         """Plain data, rounded to DIGITS significant digits."""
         rounded: dict[str, Any] = _rounded(asdict(self))
+        if self.platform is None:
+            del rounded["platform"]
         return rounded
 
     def to_json(self) -> str:
@@ -208,7 +213,12 @@ def predict(
     calibration = calibration or Calibration.default()
     keys = precise_keys(scenario, precision) if precision else ()
     program = compile_program(
-        scenario.topology, scenario.workload, scenario.timeline, calibration, size=scenario.size
+        scenario.topology,
+        scenario.workload,
+        scenario.timeline,
+        calibration,
+        size=scenario.size,
+        platform=scenario.platform,
     )
     outcomes = replicate(
         spec_maker(scenario, calibration, seed),
@@ -227,7 +237,9 @@ def spec_maker(scenario: Scenario, calibration: Calibration, seed: int) -> Calla
     topology, workload = scenario.topology.model_dump(), scenario.workload.model_dump()
     timeline = tuple(fault.model_dump() for fault in scenario.timeline)
     demands = calibration.model_dump()
-    return lambda number: Spec(topology, workload, timeline, demands, scenario.size, seed, number)
+    return lambda number: Spec(
+        topology, workload, timeline, demands, scenario.size, seed, number, scenario.platform
+    )
 
 
 def precise_keys(scenario: Scenario, precision: Precision) -> tuple[str, ...]:
@@ -292,6 +304,7 @@ def summarise(
         events=outcomes[0].events,
         cpu_busy=cpu_busy,
         machine_busy=machine_busy,
+        platform=scenario.platform,
     )
 
 

@@ -18,7 +18,7 @@ from experiments.observation import Observation
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.engine.reference import Simulation
-from sim.program import Size, compile_program
+from sim.program import Platform, Size, compile_program
 from sim.random import Stream
 from sim.statistics import mser
 from topologies.model import Topology
@@ -33,6 +33,7 @@ class Spec:
     Attributes:
         replication: counts from 0.
         seed: of the whole prediction.
+        platform: see `sim.program.compile_program`.
     """
 
     topology: dict[str, Any]
@@ -42,6 +43,7 @@ class Spec:
     size: Size
     seed: int
     replication: int
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,13 @@ def run(spec: Spec) -> Outcome:
     workload = Workload.model_validate(spec.workload)
     adapter = TypeAdapter(ScheduledFault)
     timeline = [adapter.validate_python(fault) for fault in spec.timeline]
-    calibration = Calibration.model_validate(spec.calibration).resample(
-        Stream(spec.seed, "calibration", str(spec.replication))
+    calibration = Calibration.model_validate(spec.calibration)
+    if spec.platform is not None:
+        calibration = calibration.with_pods()
+    calibration = calibration.resample(Stream(spec.seed, "calibration", str(spec.replication)))
+    program = compile_program(
+        topology, workload, timeline, calibration, size=spec.size, platform=spec.platform
     )
-    program = compile_program(topology, workload, timeline, calibration, size=spec.size)
     simulation = Simulation.of(program, seed_of(spec.seed, spec.replication))
     simulation.run_until(workload.duration)
     observation = simulation.observation()

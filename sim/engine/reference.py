@@ -11,14 +11,14 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from experiments.faults import Fault, ScheduledFault
-from experiments.observation import Audit, Event, Observation
+from experiments.observation import KUBERNETES, Audit, Event, Observation
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.engine import faults
 from sim.engine.database import Member
 from sim.engine.deployment import Deployment
 from sim.engine.world import Daemon
-from sim.program import Program, Size, compile_program
+from sim.program import Platform, Program, Size, compile_program
 from topologies.model import Topology
 
 State = Literal["up", "down", "paused", "unknown"]
@@ -35,11 +35,18 @@ class Simulation:
     Args:
         calibration: demands; the shipped ones by default.
         size: see `sim.program.compile_program`.
+        platform: likewise.
     """
 
-    def __init__(self, calibration: Calibration | None = None, size: Size = "lab") -> None:
+    def __init__(
+        self,
+        calibration: Calibration | None = None,
+        size: Size = "lab",
+        platform: Platform | None = None,
+    ) -> None:
         self._calibration = calibration
         self._size = size
+        self._platform = platform
         self._deployment: Deployment | None = None
         self._undo: dict[str, faults.Undo] = {}
         self._windows: dict[str, tuple[float, float | None]] = {}
@@ -53,7 +60,10 @@ class Simulation:
 
     def start(self, topology: Topology, workload: Workload, seed: int) -> None:
         """Build the model in its steady, fault-free state and put users and probes at t = 0."""
-        self._open(compile_program(topology, workload, (), self._calibration, size=self._size), seed)
+        program = compile_program(
+            topology, workload, (), self._calibration, size=self._size, platform=self._platform
+        )
+        self._open(program, seed)
 
     def _open(self, program: Program, seed: int) -> None:
         self._deployment = Deployment(program, seed)
@@ -165,7 +175,10 @@ class Simulation:
     def _extra(self) -> dict[str, object]:
         world = self._running.world
         elapsed = max(self.now, 1e-9)
-        return {"cpu_busy": [round(cpu.busy / elapsed, 4) for cpu in world.cpus]}
+        extra: dict[str, object] = {"cpu_busy": [round(cpu.busy / elapsed, 4) for cpu in world.cpus]}
+        if world.program.platform is not None:
+            extra["platform"] = KUBERNETES
+        return extra
 
 
 def state_of(daemon: Daemon) -> State:
