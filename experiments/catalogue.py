@@ -53,7 +53,13 @@ EVENT_SOURCES: Mapping[str, type] = {
     "dns.down": DnsBalancer,
     "dns.up": DnsBalancer,
 }
-"""Kinds of events that `time_to` can wait for, and the kind of service that makes them."""
+"""Kinds of events of services that `time_to` can wait for, and the kind of service that makes them."""
+
+CLUSTER_EVENTS = ("pod.deleted", "pod.not-ready", "pod.ready", "node.not-ready", "node.ready")
+"""Kinds of events of Kubernetes clusters that `time_to` can wait for; any topology has them there."""
+
+EVENTS = (*EVENT_SOURCES, *CLUSTER_EVENTS)
+"""All kinds of events that `time_to` can wait for."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from experiments.catalogue import (
     CATALOGUE,
     ERROR_KINDS,
     EVENT_SOURCES,
+    EVENTS,
     UNIT_SPELLING,
     Metric,
     MetricKey,
@@ -158,8 +159,8 @@ class Hypothesis(Model):
         elif self.metric == "error_ratio" and kind is not None and kind not in ERROR_KINDS:
             hint = suggestion(kind, ERROR_KINDS)
             misfits.append(Misfit(("scope", "kind"), f"unknown way of failing {kind!r}", hint=hint))
-        if self.metric == "time_to" and event is not None and event not in EVENT_SOURCES:
-            hint = suggestion(event, EVENT_SOURCES)
+        if self.metric == "time_to" and event is not None and event not in EVENTS:
+            hint = suggestion(event, EVENTS)
             misfits.append(Misfit(("scope", "event"), f"unknown kind of event {event!r}", hint=hint))
         return misfits
 
@@ -238,8 +239,9 @@ class Hypothesis(Model):
                 hint = suggestion(site, sorted(sites))
                 misfits.append(Misfit(("scope", "site"), f"{site!r} is not a site {what}", hint=hint))
             event = self.scope.event
-            if event is not None and not topology.services_of(EVENT_SOURCES[event]):
-                kind = EVENT_SOURCES[event].__name__
+            source = EVENT_SOURCES.get(event) if event is not None else None
+            if source is not None and not topology.services_of(source):
+                kind = source.__name__
                 misfits.append(
                     Misfit(("scope", "event"), f"the topology has no {kind} service that makes {event!r}")
                 )
@@ -249,4 +251,4 @@ class Hypothesis(Model):
 def _values_of(key: str) -> str:
     if key == "flow":
         return "the flow of a probe: health or access-token"
-    return f"one of {', '.join(ERROR_KINDS if key == 'kind' else EVENT_SOURCES)}"
+    return f"one of {', '.join(ERROR_KINDS if key == 'kind' else EVENTS)}"

@@ -24,6 +24,7 @@ import pandas as pd
 
 from experiments.catalogue import (
     CATALOGUE,
+    CLUSTER_EVENTS,
     ERROR_KINDS,
     EVENT_SOURCES,
     SCOPE_KEYS,
@@ -36,7 +37,7 @@ from experiments.catalogue import (
     Window,
 )
 from experiments.isolation import isolated_sites
-from experiments.observation import OUTCOMES, Observation
+from experiments.observation import KUBERNETES, OUTCOMES, Observation
 from experiments.recovery import longest_gap, longest_outage
 from experiments.workload import STEPS, Workload
 from topologies.model import Topology
@@ -307,9 +308,10 @@ def _events(observation: Observation, topology: Topology) -> Values:
         return {}
     resolution = float(observation.extra.get("event_resolution", 0.0))
     values: Values = {}
-    for kind, service in EVENT_SOURCES.items():
-        if not topology.services_of(service):
-            continue
+    kinds = [kind for kind, service in EVENT_SOURCES.items() if topology.services_of(service)]
+    if observation.extra.get("platform") == KUBERNETES:
+        kinds += CLUSTER_EVENTS
+    for kind in kinds:
         times = [e.at for e in observation.events if e.kind == kind and since <= e.at <= observation.duration]
         first = min(times, default=observation.duration)
         values[MetricKey("time_to", event=kind)] = MetricValue(

@@ -24,6 +24,9 @@ OUTCOMES = (
     "other",
 )
 
+KUBERNETES = "kubernetes"
+"""Value of `platform` in an observation's extras: the sites are clusters."""
+
 REQUEST_COLUMNS = {
     "start": "float64",  # seconds since the load started
     "latency": "float64",  # seconds until the response or the failure
@@ -62,13 +65,19 @@ class Event:
 
     Attributes:
         at: seconds since the load started.
-        component: `service@site`, a link `a-b`, or `experiment`.
+        component: `service@site`, a link `a-b`, a node `site/index`, an API server `api@site`, or
+            `experiment`.
         kind: from the vocabulary below.
         detail: free text for people.
 
     Kinds: `fault.inject`, `fault.undo`; `process.stop`, `process.start`; `galera.view`,
     `galera.non-primary`, `galera.primary`; `redis.sdown`, `redis.odown`, `redis.switch-master`;
     `haproxy.server-down`, `haproxy.server-up`; `dns.down`, `dns.up`; `link.cut`, `link.healed`.
+    On Kubernetes also `pod.created`, `pod.ready`, `pod.not-ready`, `pod.deleted` (asked to end, or its
+    object is gone), `pod.trouble` (its container cannot run), `container.restart`; `endpoint.added`,
+    `endpoint.removed` (of a Service); `node.ready`, `node.not-ready`, `node.cordoned`,
+    `node.uncordoned`, `node.lease-expired`, `node.lease-renewed`; `api.unreachable`, `api.reachable`
+    (nothing is known of the site's pods in between); `kubernetes.event` (a warning of the cluster's own).
     """
 
     at: float
@@ -109,7 +118,8 @@ class Observation:
         duration: seconds of load.
         warmup: seconds to cut from the beginning.
         windows: fault windows as (inject, undo) in seconds since the load started.
-        extra: anything else worth keeping (lab health, versions), JSON-able.
+        extra: anything else worth keeping (lab health, versions), JSON-able; `platform` says
+            `kubernetes` where the sites are clusters, real or modelled.
     """
 
     requests: pd.DataFrame

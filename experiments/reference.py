@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from experiments.catalogue import CATALOGUE, EVENT_SOURCES, SUSTAINED, WINDOWS
+from experiments.catalogue import CATALOGUE, EVENTS, SUSTAINED, WINDOWS
 from experiments.observation import OUTCOMES
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -41,7 +41,7 @@ def text() -> str:
         "## Words",
         "",
         f"- Outcomes of a request (`kind` of `error_ratio`): {', '.join(f'`{name}`' for name in OUTCOMES)}.",
-        f"- Events (`event` of `time_to`): {', '.join(f'`{name}`' for name in EVENT_SOURCES)}.",
+        f"- Events (`event` of `time_to`): {', '.join(f'`{name}`' for name in EVENTS)}.",
         f"- An outage ends with the first success after which every probe succeeds for {SUSTAINED:g} s.",
         "",
     ]
