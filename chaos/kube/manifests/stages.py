@@ -1,7 +1,8 @@
 """The order in which a lab is brought up, and what has to be ready before the next step.
 
-The same order as in the lab without Kubernetes: replicas of the identity service fill their connection
-pools at their start, so they come after the database, and what checks others' health comes last.
+As in the lab without Kubernetes replicas of the identity service fill their connection pools at their
+start, so they come after the database, and what checks others' health comes after these: a sentinel that
+is there before its primary would fail over to whoever comes up first.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from chaos.kube.manifests.objects import ROLE_LABEL, Object
 RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
 
 _ORDER = (
-    ("databases and caches", ("db", "redis", "sentinel", "nginx")),
-    ("identity service", ("iam",)),
+    ("databases and caches", ("db", "redis", "nginx")),
+    ("sentinels and identity service", ("sentinel", "iam")),
     ("front ends", ("haproxy",)),
 )
 
