@@ -206,7 +206,7 @@ def _install_settings(place: Path) -> dict[str, Any]:
 
 @pytest.mark.lab
 def test_a_replication_server_is_installed_serves_and_ends_as_its_process_does(place: Path) -> None:
-    """First start makes the data, health follows the server, SIGTERM ends it, another start keeps the data."""
+    """First start makes the data, health follows the server, SIGTERM ends it, a restart keeps the data."""
     home = place / "home"
     home.mkdir()
     shutil.chown(home, "mysql", "mysql")
