@@ -16,7 +16,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,16 +59,38 @@ class Cost(Model):
         return Estimate(mean=self.mean, cv=self.cv, sem=self.mean * self.uncertainty)
 
 
-class Read(Model):
-    """Statements outside the write transaction, and CPU beyond them.
+class Statements(Model):
+    """Statements one after the other, each one round trip to the database.
 
     Attributes:
-        statements: each one round trip to the database; framing of read transactions included.
+        statements: all of them.
+        framing: of these, SET autocommit, COMMIT and SELECT LAST_INSERT_ID().
+        dml: of these, INSERT, UPDATE and DELETE. The rest are SELECTs.
+        app_extra: CPU of the service beyond that of as many ordinary statements.
+        db_extra: the same of the database.
+    """
+
+    statements: Count
+    framing: Count = 0
+    dml: Count = 0
+    app_extra: Duration = Field(0.0, ge=0)
+    db_extra: Duration = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if self.framing + self.dml > self.statements:
+            raise MisfitError([Misfit(("statements",), "fewer than framing and dml together", "more")])
+        return self
+
+
+class Read(Statements):
+    """Statements outside the write transaction; the framing of read transactions is among them.
+
+    Attributes:
         hash: a password is checked here (BCrypt).
     """
 
     do: Literal["read"]
-    statements: Count
     hash: bool = False
 
 
@@ -85,15 +107,14 @@ class Begin(Model):
     do: Literal["begin"]
 
 
-class Work(Model):
-    """Statements of the write transaction, its framing included.
+class Work(Statements):
+    """Statements of the write transaction.
 
     Attributes:
         signatures: tokens signed meanwhile.
     """
 
     do: Literal["work"]
-    statements: Count
     signatures: Count = 0
 
 
@@ -256,6 +277,27 @@ class Costs(Model):
     source: Source
 
 
+class Weights(Model):
+    """What statements cost the database relative to each other.
+
+    Attributes:
+        framing: SET autocommit, COMMIT without its flush, SELECT LAST_INSERT_ID().
+        select: a SELECT.
+        dml: an INSERT, UPDATE or DELETE by key.
+        source: where they are from.
+    """
+
+    framing: float = Field(ge=0)
+    select: float = Field(gt=0)
+    dml: float = Field(ge=0)
+    source: Source
+
+    def of(self, step: Statements) -> float:
+        """Cost of a step's statements."""
+        selects = step.statements - step.framing - step.dml
+        return self.framing * step.framing + self.select * selects + self.dml * step.dml
+
+
 class Profile(Model):
     """All of it.
 
@@ -266,6 +308,7 @@ class Profile(Model):
         signature: CPU of one RS256 signature.
         password_hash: CPU of one password check; None: what a password request costs beyond its
             statements, priced as in an access-token request.
+        db_weights: how the database's CPU is shared out over statements; evenly when not given.
         requests: by kind; a kind that is missing cannot be asked for.
         refresh: the refresh grant, by the client's settings.
         unsupported: requests that are known and cannot be simulated, with the reason.
@@ -277,6 +320,7 @@ class Profile(Model):
     demands: Literal["calibration", "here"]
     signature: Duration = Field(gt=0)
     password_hash: Duration | None = None
+    db_weights: Weights | None = None
     requests: dict[Request, RequestProfile]
     refresh: RefreshProfiles
     costs: Costs | None = None

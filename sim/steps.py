@@ -9,6 +9,7 @@ connection is taken, where a token is read that another member may not have yet,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,15 +93,26 @@ class StepTables:
     rows: NDArray[np.int64]
 
 
-Row = tuple[int, int, float, float, float, int, float, int]
+class Row(NamedTuple):
+    """One step; fields as the columns of `StepTables`."""
+
+    kind: int
+    trips: int = 0
+    app_cpu: float = 0.0
+    db_cpu: float = 0.0
+    wait: float = 0.0
+    bytes: int = 0
+    row_cpu: float = 0.0
+    rows: int = 0
 
 
 def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
     """Lay out the steps of every request kind with the demands of ``calibration``.
 
-    CPU is shared out by statements, after the password hash (before the transaction) and the
-    signature (inside it) have been taken out. Where the profile does not say what the hash costs, it
-    is what a password request costs beyond its statements, priced as in an access-token request.
+    CPU is shared out by statements, after the password hash (before the transaction), the signature
+    (inside it) and what the profile names as extra have been taken out. Where the profile does not say
+    what the hash costs, it is what a password request costs beyond its statements, priced as in an
+    access-token request.
     """
     profile = calibration.profile or profiles.load()
     rows: list[Row] = []
@@ -127,59 +139,59 @@ def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
 
 
 def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration: Calibration) -> list[Row]:
-    app = demand.app_cpu.mean
+    app, db = demand.app_cpu.mean, demand.db_cpu.mean
     plain = profile.requests["access-token"]
     plain_app = calibration.requests["access-token"].app_cpu.mean
     sign = min(profile.signature, MOST_SIGNING * plain_app)
     per_statement = (plain_app - sign) / plain.statements
-    signing = [step.signatures if step.do == "work" else 0 for step in request.steps]
-    sign = min(sign, MOST_SIGNING * app / max(1, sum(signing)))
-    signed = sign * sum(signing)
+    work = [step for step in request.steps if step.do in ("read", "work")]
+    signatures = sum(step.signatures for step in work if step.do == "work")
+    sign = min(sign, MOST_SIGNING * app / max(1, signatures))
+    # Parts of a measured demand move with it when it is drawn anew.
+    app_scale = app / request.app_cpu.mean if request.app_cpu is not None and request.app_cpu.mean else 1.0
+    db_scale = db / request.db_cpu.mean if request.db_cpu is not None and request.db_cpu.mean else 1.0
+    app_extra = sum(step.app_extra for step in work) * app_scale
+    db_extra = sum(step.db_extra for step in work) * db_scale
+    left = max(0.0, app - sign * signatures - app_extra)
     hashing = 0.0
     if any(step.do == "read" and step.hash for step in request.steps):
-        hashing = app - signed - per_statement * request.statements
-        if profile.password_hash is not None and request.app_cpu is not None:
-            hashing = app * profile.password_hash / request.app_cpu.mean
-        hashing = min(max(0.0, hashing), app - signed)
-    app_each = (app - signed - hashing) / request.statements
-    db_each = demand.db_cpu.mean / request.statements
+        hashing = app - sign * signatures - per_statement * request.statements
+        if profile.password_hash is not None:
+            hashing = profile.password_hash * app_scale
+        hashing = min(max(0.0, hashing), left)
+    app_each = (left - hashing) / request.statements
     wait_each = demand.wait.mean / request.statements
-
-    def lump(
-        kind: int,
-        statements: int = 0,
-        extra: float = 0.0,
-        size: int = 0,
-        row_cpu: float = 0.0,
-        rows: int = 0,
-    ) -> Row:
-        return (
-            kind,
-            statements,
-            app_each * statements + extra,
-            db_each * statements,
-            wait_each * statements,
-            size,
-            row_cpu,
-            rows,
-        )
+    weights = {
+        id(step): profile.db_weights.of(step) if profile.db_weights else step.statements for step in work
+    }
+    db_each = max(0.0, db - db_extra) / (sum(weights.values()) or 1.0)
 
     found: list[Row] = []
-    for step, signatures in zip(request.steps, signing, strict=True):
+    for step in request.steps:
         match step.do:
-            case "read":
-                found.append(lump(READ, step.statements, hashing if step.hash else 0.0))
+            case "read" | "work":
+                extra = step.app_extra * app_scale
+                if step.do == "work":
+                    extra += sign * step.signatures
+                elif step.hash:
+                    extra += hashing
+                found.append(
+                    Row(
+                        READ if step.do == "read" else WORK,
+                        trips=step.statements,
+                        app_cpu=app_each * step.statements + extra,
+                        db_cpu=db_each * weights[id(step)] + step.db_extra * db_scale,
+                        wait=wait_each * step.statements,
+                    )
+                )
             case "check":
-                found.append(lump(CHECK_REFRESH if step.token == "refresh" else CHECK_ACCESS))
+                found.append(Row(CHECK_REFRESH if step.token == "refresh" else CHECK_ACCESS))
             case "begin":
-                found.append(lump(BEGIN))
-            case "work":
-                found.append(lump(WORK, step.statements, sign * signatures))
+                found.append(Row(BEGIN))
+            case "lock" if step.mode == "scan":
+                found.append(Row(LOCK_RANGE, row_cpu=request.scan_cpu_per_row))
             case "lock":
-                if step.mode == "scan":
-                    found.append(lump(LOCK_RANGE, row_cpu=request.scan_cpu_per_row))
-                else:
-                    found.append(lump(LOCK_INSERT))
+                found.append(Row(LOCK_INSERT))
             case "commit":
-                found.append(lump(COMMIT, size=step.bytes, rows=request.rows_added))
+                found.append(Row(COMMIT, bytes=step.bytes, rows=request.rows_added))
     return found
