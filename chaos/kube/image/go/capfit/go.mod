@@ -1,0 +1,3 @@
+module faultline.invalid/capfit
+
+go 1.24.0
