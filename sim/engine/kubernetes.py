@@ -94,6 +94,7 @@ class Cluster:
         self.workloads: list[Workload] = []
         self.api_faults = 0
         self.dns_down = False
+        self._was_up = True
         self._waiting: list[Callable[[], None]] = []
         self._unscheduled: list[Pod] = []
         self._draws = world.streams.get("cluster", self.name)
@@ -181,6 +182,12 @@ class Cluster:
         first = self.nodes[0]
         return first.running and not first.paused and not self.api_faults
 
+    def api_changed(self) -> None:
+        """Note for the record when the API server has gone or come."""
+        if self._was_up != self.api_up:
+            self._was_up = self.api_up
+            self.event(f"api@{self.name}", "api.reachable" if self.api_up else "api.unreachable")
+
     def api(self, call: Callable[[], None]) -> None:
         """Do ``call`` now, or as soon as the API server is back."""
         if self.api_up:
@@ -194,6 +201,7 @@ class Cluster:
 
     def api_returned(self) -> None:
         """What waited is done now; controllers that start anew give every node its full grace period."""
+        self.api_changed()
         if not self.api_up:
             return
         self.monitor.forget()

@@ -238,11 +238,13 @@ def _on_node(cluster: Cluster, fault: kinds.NodeFault, node: int) -> Undo:
             cluster.cost("kubelet"), lambda: monitor.kubelet_started(node, fresh=False)
         )
     found.cordoned = True
+    cluster.event(found.name, "node.cordoned")
     if isinstance(fault, kinds.NodeDrain):
         _process(cluster, _drain(cluster, node, fault.grace))
 
     def undo() -> None:
         found.cordoned = False
+        cluster.event(found.name, "node.uncordoned")
         cluster.react(cluster.schedule)
 
     return undo
@@ -269,9 +271,9 @@ def _drain(cluster: Cluster, node: int, grace: float | None) -> Steps:
             workload = pod.slot.workload
             budget = cluster.settings["disruption_budget"]
             allowed = workload.role == "gateway" or protocol.may_evict(
-                workload.ready(), len(workload.slots), budget
+                workload.ready(), len(workload.slots), budget, pod.seen_ready
             )
-            if allowed or not pod.seen_ready:
+            if allowed:
                 cluster.delete(pod, grace)
             else:
                 refused.append(pod)
@@ -295,6 +297,7 @@ def _coredns(cluster: Cluster) -> Undo:
 
 def _api_server(cluster: Cluster) -> Undo:
     cluster.api_faults += 1
+    cluster.api_changed()
 
     def back() -> None:
         cluster.api_faults -= 1

@@ -187,16 +187,19 @@ class Kubelet:
     def _probe(self, pod: Pod, prober: protocol.Prober, phase: float) -> Steps:
         env = self._world.env
         period = prober.settings.period
-        origin = env.now - phase * period
+        tick = env.now + (1 - phase) * period
         if phase:
-            yield env.timeout((1 - phase) * period)
+            yield env.timeout(tick - env.now)
+            tick += period
         while not pod.gone:
             if protocol.is_due(prober, env.now) and self.works(pod):
                 yield from self._probe_once(pod, prober)
-            # The ticks keep their pace however long a probe takes.
-            passed = (env.now - origin) % period
-            tick = env.timeout(period - passed if period - passed > 1e-9 else period)
-            yield tick if prober.liveness else env.any_of([tick, pod.wake])
+            if tick > env.now:
+                wait = env.timeout(tick - env.now)
+                yield wait if prober.liveness else env.any_of([wait, pod.wake])
+            # The ticks keep their pace; of those that pass during a long probe one is kept.
+            while tick <= env.now:
+                tick += period
 
     def _probe_once(self, pod: Pod, prober: protocol.Prober) -> Steps:
         epoch = pod.epoch

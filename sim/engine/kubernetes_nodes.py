@@ -146,6 +146,7 @@ class Nodes:
             pod.has_address = False
         if node == 0:
             cluster.lose_wan()
+            cluster.api_changed()
 
     def start(self, node: int) -> None:
         """The machine is switched on again; its kubelet runs after a while."""
@@ -189,6 +190,7 @@ class Nodes:
         for pod in cluster.pods_on(node):
             if pod in pod.slot.live:
                 pod.slot.process.pause()
+        cluster.api_changed()
 
     def resume(self, node: int) -> None:
         """It goes on, its kubelet with whatever it was about to do."""

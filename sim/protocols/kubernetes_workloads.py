@@ -96,6 +96,10 @@ def roll(replicas: int, surge: int, unavailable: int, old: int, new: int, ready:
     return Roll(create, delete)
 
 
-def may_evict(ready: int, total: int, budget: int) -> bool:
-    """Whether a budget of ``budget`` missing pods lets one more go, with ``ready`` of ``total`` there."""
-    return ready > total - budget
+def may_evict(ready: int, total: int, budget: int, healthy: bool = True) -> bool:
+    """Whether a budget of ``budget`` missing pods lets one more go, with ``ready`` of ``total`` there.
+
+    A pod that is not ready anyway may go as long as nothing is missing beyond the budget
+    (unhealthyPodEvictionPolicy IfHealthyBudget).
+    """
+    return ready > total - budget or (not healthy and ready == total - budget)
