@@ -93,7 +93,7 @@ class Route:
     @property
     def encrypted(self) -> bool:
         """Whether service traffic is inside WireGuard on every link."""
-        return all(link.vpn == "wireguard" for link in self.links)
+        return all(link.vpn != "none" for link in self.links)
 
 
 def graph(topology: Topology) -> nx.Graph[str]:

@@ -41,7 +41,10 @@ class Link(Model):
         jitter: half width in seconds of the uniform one-way variation.
         bandwidth: bits per second per direction.
         loss: packet loss ratio per direction.
-        vpn: what carries service-to-service traffic.
+        vpn: what carries service-to-service traffic. `liqo` (which builds on WireGuard) is predicted
+            as `wireguard`; no lab of this project runs it, only clusters that have it already.
+        nat: the clusters at both ends use the same addresses for pods and Services, as clusters do that
+            were made without knowing of each other; the gateways translate (labs on Kubernetes).
     """
 
     between: tuple[Name, Name]
@@ -49,7 +52,8 @@ class Link(Model):
     jitter: Duration = 0.0
     bandwidth: Bandwidth = 1e9
     loss: Ratio = 0.0
-    vpn: Literal["wireguard", "none"] = "wireguard"
+    vpn: Literal["wireguard", "liqo", "none"] = "wireguard"
+    nat: bool = False
 
 
 class IndigoIam(Model):

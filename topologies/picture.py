@@ -350,7 +350,7 @@ def _label(link: Link, *, is_cut: bool, brief: bool) -> _Label:
     second = [f"{_human(link.bandwidth, BANDWIDTH_UNITS)}/s"]
     if link.loss:
         second.append(f"{spell(link.loss, RATIO_UNITS)} loss")
-    second.append("WireGuard" if link.vpn == "wireguard" else "no VPN")
+    second.append({"wireguard": "WireGuard", "liqo": "Liqo", "none": "no VPN"}[link.vpn])
     lines = ["cut", first] if is_cut else [first, ", ".join(second)]
     return _Label(lines[:1] if brief else lines, ", ".join([first, *second]), is_cut)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,6 +30,12 @@ SYSCTLS = {
     "net/ipv6/conf/default/disable_ipv6": "1",
     "net/ipv4/ip_unprivileged_port_start": "0",
 }
+FORWARDING = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/rp_filter",
+    "net/ipv4/conf/default/rp_filter",
+)
+"""What a namespace that somebody else made needs of these to be a site."""
 
 
 def _ours(name: str) -> str:
@@ -53,8 +59,26 @@ def create(name: str) -> None:
     """
     run(["ip", "netns", "add", _ours(name)])
     run(["ip", "-n", name, "link", "set", "lo", "up"])
+    _set_sysctls(name, SYSCTLS)
+
+
+def attach(name: str, pid: int) -> None:
+    """Give the network namespace of process ``pid`` the name ``name``, and let it forward.
+
+    It stays that process's own: `delete` takes the name away again, nothing else. A name that stood for
+    another namespace stands for this one afterwards.
+
+    Raises:
+        LabError: the name lacks the prefix, or the kernel refuses.
+    """
+    delete(name)
+    run(["ip", "netns", "attach", _ours(name), str(pid)])
+    _set_sysctls(name, {key: SYSCTLS[key] for key in FORWARDING})
+
+
+def _set_sysctls(name: str, values: Mapping[str, str]) -> None:
     with entered(name):
-        for key, value in SYSCTLS.items():
+        for key, value in values.items():
             with suppress(OSError):  # no IPv6 in this kernel: nothing to switch off
                 Path("/proc/sys", key).write_text(value)
 

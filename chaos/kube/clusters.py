@@ -27,7 +27,7 @@ from chaos.kube.settings import cluster_name, configuration, node_index, node_na
 from topologies.model import Topology
 
 NETWORK = "fl-kind"
-"""Docker network of the nodes. It hides no address behind the machine's: what leaves the lab gets no answer."""
+"""Docker network of the nodes. It hides no address behind the machine's: who leaves it gets no answer."""
 
 DIRECTORY = "kube"
 """Below the lab's directory: kubeconfigs, configurations and logs of the clusters."""

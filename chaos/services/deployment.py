@@ -15,6 +15,7 @@ from topologies.model import (
     Galera,
     Haproxy,
     IndigoIam,
+    Link,
     MariadbReplication,
     Nginx,
     RedisSentinel,
@@ -72,6 +73,8 @@ def plan(topology: Topology, layout: Layout) -> Deployment:
         raise LabError(
             "the local lab needs exactly one service of kind dns-balancer, by which users find the front ends"
         )
+    for link in topology.links:
+        _ensure_buildable(link)
     connections = SPARE_CONNECTIONS + sum(
         count * service.pool for service in identity.values() for count in service.replicas.values()
     )
@@ -113,6 +116,22 @@ def plan(topology: Topology, layout: Layout) -> Deployment:
     return Deployment(
         *(tuple(stage) for stage in (databases, caches, sentinels, replicas, proxies, front_ends, balancers))
     )
+
+
+def _ensure_buildable(link: Link) -> None:
+    """Refuse a link that takes clusters.
+
+    Raises:
+        LabError: it does.
+    """
+    between = "-".join(link.between)
+    if link.vpn == "liqo":
+        raise LabError(f"the link {between} has `vpn: liqo`, which joins clusters: set `vpn: wireguard`")
+    if link.nat:
+        raise LabError(
+            f"the link {between} has `nat: true`, but the local lab has no clusters whose addresses could "
+            "overlap: use `--backend kind`, or leave it out"
+        )
 
 
 def distances(topology: Topology) -> dict[tuple[str, str], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,20 @@ class Wan:
     `up` needs root and no namespaces of an earlier lab (heal first).
     """
 
-    def __init__(self, topology: Topology, directory: Path, cgroups: Cgroups, seed: int = 0) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        directory: Path,
+        cgroups: Cgroups,
+        seed: int = 0,
+        networks: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Plan the network of ``topology``; its files go to ``directory``/wan.
 
         Raises:
             LabError: the topology cannot be laid out (see chaos.wan.plan).
         """
-        self.plan: Plan = plan(topology, directory, seed)
+        self.plan: Plan = plan(topology, directory, seed, networks)
         self.layout = Layout(self.plan.sites, directory)
         self.directory = directory / "wan"
         self.tunnels = Tunnels(self.plan, self.layout, self.directory, cgroups, GROUP)
@@ -112,7 +119,7 @@ class Wan:
         self._cgroups.create(weight=LAB_WEIGHT)
         self._cgroups.create(GROUP, weight=WEIGHT)
         for station in self.plan.stations:
-            namespaces.create(station.namespace)
+            self._open(station)
         plan_file = self.directory / "plan.json"
         plan_file.write_text(json.dumps(self.plan.data(), indent=1))
         self.relay = processes.start(
@@ -125,6 +132,14 @@ class Wan:
         self._await_relay(time.monotonic() + timeout)
         for station in self.plan.stations:
             namespaces.ip_batch(station.namespace, self._addressing(station))
+        self._connect(timeout)
+
+    def _open(self, station: Station) -> None:
+        """Make a station's namespace."""
+        namespaces.create(station.namespace)
+
+    def _connect(self, timeout: float) -> None:
+        """Build the tunnels."""
         self.tunnels.up(timeout)
 
     def _await_relay(self, deadline: float) -> str:

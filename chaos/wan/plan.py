@@ -5,6 +5,7 @@ Addresses come from chaos.lab.layout; delays, jitter, losses and rates from the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -32,12 +33,14 @@ class Station:
         place: the site it is at, or `dns`.
         public: its public address.
         vpn: its VPN address; None for users and the DNS balancer.
+        networks: ranges of pods and Services behind it, where the site is a cluster.
     """
 
     namespace: str
     place: str
     public: str
     vpn: str | None = None
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,23 @@ class Plan:
         }
 
 
-def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
+def plan(
+    topology: Topology,
+    directory: Path,
+    seed: int = 0,
+    networks: Mapping[str, Sequence[str]] | None = None,
+) -> Plan:
     """Lay the addresses, routes and delays of ``topology`` out.
 
     Packets take the route of least RTT (`topologies.graph`), whose delays and jitters add up, whose
     losses combine and whose rate is the narrowest link's: on the public network in one step, on the
     VPN from site to site. Users sit at their site; the DNS balancer is next to everybody.
+
+    Args:
+        topology: in lab size.
+        directory: of the lab.
+        seed: of loss and jitter.
+        networks: site -> ranges that lie behind it, where sites are clusters.
 
     Raises:
         LabError: more sites than addresses, a site name that belongs to the lab itself, or routes
@@ -120,7 +134,16 @@ def plan(topology: Topology, directory: Path, seed: int = 0) -> Plan:
     links = tuple(topology.links)
     next_hop = _next_hops(topology)
     stations = [
-        *(Station(layout.namespace(s), s, layout.public(s), layout.overlay(s)) for s in sites),
+        *(
+            Station(
+                layout.namespace(s),
+                s,
+                layout.public(s),
+                layout.overlay(s),
+                tuple((networks or {}).get(s, ())),
+            )
+            for s in sites
+        ),
         *(Station(layout.users_namespace(s), s, layout.users(s)) for s in sites),
         Station(DNS_NAMESPACE, DNS, DNS_ADDRESS),
     ]

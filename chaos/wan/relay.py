@@ -29,6 +29,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from chaos.errors import LabError
 from chaos.host import namespaces
 from chaos.wan.routing import Decision, Routes, channel_name, is_wireguard
 from chaos.wan.shaping import Quality, Shaper, in_series
@@ -174,6 +175,7 @@ class Relay:
         self.counters = Counters()
         self.scheduling = scheduling
         self._routes = Routes(data["stations"], data["next_hop"], list(self.network.shapers))
+        self._stations = data["stations"]
         self._devices = [open_tun(station["namespace"]) for station in data["stations"]]
         self._ingress = {descriptor: index for index, descriptor in enumerate(self._devices)}
         self._decisions: list[dict[bytes, Decision | None]] = [{} for _ in self._devices]
@@ -198,7 +200,7 @@ class Relay:
                     self._timer.clear()
                 elif descriptor == self._listener.fileno():
                     self._accept()
-                else:
+                elif descriptor in self._clients:  # not a device that was closed a moment ago
                     self._serve(descriptor)
             self._deliver()
             self._timer.set(self._held[0][0] if self._held else None)
@@ -309,12 +311,33 @@ class Relay:
                 return {"ok": True, "pid": os.getpid(), "scheduling": self.scheduling}
             if operation == "stats":
                 return {"ok": True, "stats": self.stats(reset=bool(request.get("reset")))}
+            if operation == "reopen":
+                self.reopen(**request)
+                return {"ok": True}
             if operation not in {"set", "cut", "heal", "degrade", "restore"}:
                 raise ValueError(f"there is no operation {operation!r}")
             getattr(self.network, operation)(**request)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             return {"ok": False, "error": str(error)}
         return {"ok": True}
+
+    def reopen(self, namespace: str) -> None:
+        """Open the device of a station again: its namespace is another one since its node was restarted."""
+        names = [station["namespace"] for station in self._stations]
+        if namespace not in names:
+            raise ValueError(f"there is no station {namespace!r}")
+        index = names.index(namespace)
+        try:
+            opened = open_tun(namespace)
+        except (OSError, LabError) as error:
+            raise ValueError(f"cannot open {DEVICE} in {namespace}: {error}") from error
+        old = self._devices[index]
+        self._poll.unregister(old)
+        del self._ingress[old]
+        os.close(old)
+        self._devices[index] = opened
+        self._ingress[opened] = index
+        self._poll.register(opened, select.EPOLLIN)
 
     def stats(self, *, reset: bool) -> dict[str, Any]:
         """The counters, as plain data."""

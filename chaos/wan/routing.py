@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 UDP = 17
@@ -61,15 +62,20 @@ class Routes:
         self._public = {socket.inet_aton(s["public"]): i for i, s in enumerate(stations)}
         self._vpn = {socket.inet_aton(s["vpn"]): i for i, s in enumerate(stations) if s["vpn"]}
         self._gateway = {s["place"]: i for i, s in enumerate(stations) if s["vpn"]}
+        self._ranges = [
+            (ip_network(text), i) for i, s in enumerate(stations) for text in s.get("networks", ())
+        ]
 
     def decide(self, ingress: int, source: bytes, target: bytes) -> Decision | None:
         """Where packets between two addresses (4 bytes each) go that enter at a station; None: nowhere."""
         station = self._stations[ingress]
         here = station["place"]
-        if target in self._vpn:
-            there = self._stations[self._vpn[target]]["place"]
+        behind = self._gateway_of(target)
+        if behind is not None:
+            there = self._stations[behind]["place"]
             hop = self._next_hop.get(here, {}).get(there)
-            if not station["vpn"] or hop is None or (source not in self._vpn and source not in self._public):
+            known = self._gateway_of(source) is not None or source in self._public
+            if not station["vpn"] or hop is None or not known:
                 return None
             channel = channel_name(here, hop, "vpn")
             return Decision(self._gateway[hop], channel, channel) if channel in self._channels else None
@@ -78,7 +84,7 @@ class Routes:
             return None
         there = self._stations[egress]["place"]
         vpn = channel_name(here, there, "vpn")
-        if source in self._vpn:
+        if self._gateway_of(source) is not None:
             return Decision(egress, vpn, vpn) if vpn in self._channels else None
         if self._public.get(source) != ingress:
             return None
@@ -89,3 +95,11 @@ class Routes:
             public if public in self._channels else "",
             vpn if between_sites and vpn in self._channels else public,
         )
+
+    def _gateway_of(self, address: bytes) -> int | None:
+        """Index of the station that an address of the VPN belongs to."""
+        found = self._vpn.get(address)
+        if found is None and self._ranges:
+            spelled = ip_address(address)
+            found = next((index for network, index in self._ranges if spelled in network), None)
+        return found

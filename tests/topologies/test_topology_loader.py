@@ -57,7 +57,7 @@ MISTAKES = [
         "rtt: 30ms}",
         "rtt: 30ms, vpn: wiregard}",
         7,
-        "expected one of wireguard, none; did you mean 'wireguard'?",
+        "expected one of wireguard, liqo, none; did you mean 'wireguard'?",
     ),
     (", rtt: 30ms}", "}", 7, "links[0]: the key 'rtt' is missing; add `rtt: ...`"),
     ("  cam: {nodes: 1}", "  Cam: {nodes: 1}", 4, "'Cam' is not a name; expected a lower-case letter"),
