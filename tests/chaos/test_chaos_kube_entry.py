@@ -83,6 +83,14 @@ class TestFounding:
         assert Position.parse(f"{UUID}:-1") == Position(UUID, -1)
         assert Position.parse(f"{UUID}:7,0-1-2") == Position(UUID, 7)
 
+    def test_a_start_that_came_to_nothing_costs_no_copy_of_the_data(self) -> None:
+        """Galera forgets the seqno at its start; without a change since it is that of the installation."""
+        started = saved_state(UUID, 0).replace("seqno:   0", "seqno:   -1")
+        assert galera.standing(None, started) == Position(UUID, 0)
+        assert galera.standing(Position(UUID, 9), started) == Position(UUID, 9)
+        assert galera.standing(None, saved_state(UUID, 12)) == Position(UUID, 12)
+        assert galera.standing(None, saved_state(NOWHERE, -1)) is None
+
     def test_founding_and_joining_differ_in_one_argument(self) -> None:
         """A founder says so; both tell where they stand if they know."""
         assert list(galera.arguments(Position(UUID, 7), True)) == [

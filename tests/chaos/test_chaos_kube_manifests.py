@@ -217,17 +217,23 @@ class TestAddresses:
 class TestDatabase:
     """What the database's pods are told."""
 
-    def test_the_first_member_of_each_site_is_in_the_first_view(self) -> None:
-        """A second member of a site joins later, so an ordered StatefulSet does not wait for itself."""
-        topology = lab("iris-2site-galera", "services.db.members={ral: 2, cam: 1}")
+    @pytest.mark.parametrize(("management", "founders"), [("OrderedReady", 2), ("Parallel", 3)])
+    def test_members_that_start_at_once_are_in_the_first_view(self, management: str, founders: int) -> None:
+        """Only a StatefulSet that starts all at once may have them wait for each other."""
+        topology = lab(
+            "iris-2site-galera",
+            "services.db.members={ral: 2, cam: 1}",
+            f"kubernetes.pod_management={management}",
+        )
         seen = {}
         for site, objects in render(topology, secrets=SECRETS).items():
             for file, text in find(objects, "ConfigMap", "db")["data"].items():
                 if file.endswith(".json"):
                     seen[site, file.partition(".")[0]] = json.loads(text)
         views = {key: one["install"]["files"].get("gvwstate.dat", "") for key, one in seen.items()}
-        assert [key for key, view in views.items() if view] == [("ral", "db-0"), ("cam", "db-0")]
-        assert views["ral", "db-0"].count("\nmember:") == 2
+        assert len([view for view in views.values() if view]) == founders
+        assert views["ral", "db-0"].count("\nmember:") == views["cam", "db-0"].count("\nmember:") == founders
+        assert bool(views["ral", "db-1"]) == (management == "Parallel")
         assert {one["install"]["files"]["grastate.dat"] for one in seen.values()} == {
             "# GALERA saved state\nversion: 2.1\nuuid:    aaaaaaaa-0000-1000-8000-00000000abcd\n"
             "seqno:   0\nsafe_to_bootstrap: 0\n"

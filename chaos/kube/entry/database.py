@@ -66,7 +66,7 @@ def run(settings: Mapping[str, Any]) -> int:
 def _prepare_member(home: Path, options: Path, cluster: Mapping[str, Any], health: Health) -> Sequence[str]:
     state_file, view = home / "data" / "grastate.dat", home / "data" / "gvwstate.dat"
     state = state_file.read_text() if state_file.exists() else ""
-    position = galera.recover(options, home) or galera.saved_position(state)
+    position = galera.standing(galera.recover(options, home), state)
     unjoined = home / UNJOINED
     peers = {int(number): str(address) for number, address in cluster["peers"].items()}
     found = not peers or galera.may_found(state)

@@ -111,6 +111,25 @@ def recover(options: Path, home: Path) -> Position | None:
     return Position.parse(found[-1]) if found else None
 
 
+def standing(recovered: Position | None, state: str) -> Position | None:
+    """Where a member stands.
+
+    Args:
+        recovered: what the storage engine says.
+        state: its `grastate.dat`.
+
+    Returns:
+        What the storage engine says. If that knows nothing, no change of the cluster has ever reached it:
+        the data is as it was installed, at seqno 0 of the history that `grastate.dat` names, also when
+        Galera has put -1 there for a start that came to nothing. None if not even a history is named, as
+        while a state transfer is under way.
+    """
+    if recovered is not None:
+        return recovered
+    saved = saved_position(state)
+    return None if saved is None else Position(saved.uuid, max(saved.seqno, 0))
+
+
 def arguments(position: Position | None, found_cluster: bool) -> Sequence[str]:
     """What is added to the member's command line."""
     added = [f"--wsrep-start-position={position}"] if position is not None else []

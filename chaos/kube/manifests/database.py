@@ -122,9 +122,11 @@ def _galera(
         "number": everyone.index(own) + 1,
         "peers": {str(everyone.index(one) + 1): f"{address(one)}:{DATABASE_HEALTH_PORT}" for one in others},
     }
-    # The state after a power cut of everything, see chaos.services.galera. With several members at a site
-    # only the first of each is in the view: a StatefulSet may start the second when the first is ready.
-    founders = [one for one in everyone if one[1] == 0]
+    # The state after a power cut of everything, see chaos.services.galera: nobody serves until all members
+    # of the view are there. An ordered StatefulSet starts the second member of a site when the first one
+    # is ready, so only the first ones can be in it.
+    ordered = site.topology.kubernetes.pod_management == "OrderedReady"
+    founders = [one for one in everyone if one[1] == 0 or not ordered]
     data_files = {"grastate.dat": galera.saved_state(site.secrets.cluster, 0)}
     if own in founders:
         data_files["gvwstate.dat"] = galera.saved_view(founders.index(own) + 1, len(founders))
