@@ -10,8 +10,10 @@ compile() {
     --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header "$@" pyproject.toml scripts/build.in
 }
 compile --extra lab --output-file requirements.lock
-compile --extra lab --extra dev --output-file requirements-dev.lock
-if grep -nE '://' requirements*.lock; then
+compile --extra lab --extra study --extra dev --output-file requirements-dev.lock
+mkdir -p requirements
+compile --extra bench --output-file requirements/bench.txt
+if grep -nE '://' requirements*.lock requirements/*.txt; then
   echo "lock: an address got into a lock file" >&2
   exit 1
 fi
