@@ -1,257 +1,20 @@
-"""The event loops, compiled by numba.
+"""The event loop of a network of stations, compiled by numba.
 
-Everything is in preallocated arrays, nothing is allocated while time passes. Random numbers are
-Philox words by (key, entity, index) as in `sim.random`, so that the order of events has no influence
-on them. One file, because a cached kernel is only as fresh as the file it stands in.
+Everything is in preallocated arrays, nothing is allocated while time passes.
 """
 
 # mypy: disable-error-code="no-any-return,no-untyped-call,misc,untyped-decorator"
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Words = NDArray[np.uint64]
+from sim.queueing.heaps import ROOT, heap_pop, heap_push, heap_replace
+from sim.queueing.jit import Floats, Ints, Words, kernel, philox, service_time, unit
 
 FCFS, PS, DELAY = 0, 1, 2
 OK, FULL = 0, 1
-
-_M0 = np.uint64(0xD2E7470EE14C6C93)
-_M1 = np.uint64(0xCA5A826395121157)
-_W0 = np.uint64(0x9E3779B97F4A7C15)
-_W1 = np.uint64(0xBB67AE8584CAA73B)
-_SHIFT = np.uint64(11)
-
-
-def kernel(function: Function) -> Function:
-    """Compile at the first call and keep it on disk."""
-    compiler: Callable[..., Any] = njit(cache=True, error_model="numpy", nogil=True)
-    compiled: Function = compiler(function)
-    return compiled
-
-
-def _product(typing_context: Any, a: Any, b: Any) -> Any:
-    """Upper 64 bits of a product of two 64-bit words: one machine instruction."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(builder.zext(arguments[0], wide), builder.zext(arguments[1], wide))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), generate
-
-
-_high: Any = intrinsic(_product)
-
-
-@kernel
-def philox(key0: int, key1: int, counter: int, entity: int, words: Words, at: int) -> None:
-    """Write the four words of (counter, entity) to ``words[at:]`` (Philox4x64, ten rounds)."""
-    c0 = np.uint64(counter)
-    c1 = np.uint64(entity)
-    c2 = np.uint64(0)
-    c3 = np.uint64(0)
-    k0 = np.uint64(key0)
-    k1 = np.uint64(key1)
-    for _ in range(10):
-        h0 = _high(_M0, c0)
-        l0 = _M0 * c0
-        h1 = _high(_M1, c2)
-        l1 = _M1 * c2
-        c0 = h1 ^ c1 ^ k0
-        c1 = l1
-        c2 = h0 ^ c3 ^ k1
-        c3 = l0
-        k0 = k0 + _W0
-        k1 = k1 + _W1
-    words[at] = c0
-    words[at + 1] = c1
-    words[at + 2] = c2
-    words[at + 3] = c3
-
-
-@kernel
-def _unit(word: int) -> float:
-    """A word as a number in the open interval (0, 1): as `sim.random.Stream.uniform`."""
-    return float(np.uint64(word) >> _SHIFT) * 2.0**-53 + 2.0**-54
-
-
-@kernel
-def service_time(u: float, mean: float, cv: float) -> float:
-    """A service time from one uniform number: `sim.queueing.model.Station.cv`."""
-    if cv == 1.0:
-        return -mean * math.log(u)
-    if cv == 0.0:
-        return mean
-    if cv < 1.0:
-        return mean * (1.0 - cv) - mean * cv * math.log(u)
-    # Two phases with balanced means; what is left of the number after the choice draws the time.
-    squared = cv * cv
-    p = 0.5 * (1.0 + math.sqrt((squared - 1.0) / (squared + 1.0)))
-    if u < p:
-        return -mean / (2.0 * p) * math.log(u / p)
-    return -mean / (2.0 * (1.0 - p)) * math.log((u - p) / (1.0 - p))
-
-
-# -- heaps of (time, who) ---------------------------------------------------------------------------
-#
-# One array, seen as floats and as integers: entry i is times[2 i] and who[2 i + 1]. Four children to a
-# node, the root at entry 3: depth is half that of a binary heap, and a node's children share one cache
-# line, which is what counts with a million users.
-
-ROOT = 3
-"""Entry of the first event; the entries before it are not used."""
-
-
-@kernel
-def heap_push(times: Floats, who: Ints, size: int, at: float, customer: int) -> int:
-    """Add an entry; returns the new size."""
-    hole = size
-    while hole > 0:
-        parent = (hole - 1) >> 2
-        place = 2 * (parent + ROOT)
-        before = times[place]
-        if before < at or (before == at and who[place + 1] < customer):
-            break
-        times[2 * (hole + ROOT)] = before
-        who[2 * (hole + ROOT) + 1] = who[place + 1]
-        hole = parent
-    times[2 * (hole + ROOT)] = at
-    who[2 * (hole + ROOT) + 1] = customer
-    return size + 1
-
-
-@kernel
-def heap_replace(times: Floats, who: Ints, size: int, at: float, customer: int) -> None:
-    """Put an entry in the place of the first."""
-    hole = 0
-    while True:
-        child = 4 * hole + 1
-        if child >= size:
-            break
-        best = 2 * (child + ROOT)
-        least = times[best]
-        for other in range(best + 2, 2 * (min(child + 4, size) + ROOT), 2):
-            time = times[other]
-            if time < least or (time == least and who[other + 1] < who[best + 1]):
-                best = other
-                least = time
-        if at < least or (at == least and customer < who[best + 1]):
-            break
-        times[2 * (hole + ROOT)] = least
-        who[2 * (hole + ROOT) + 1] = who[best + 1]
-        hole = best // 2 - ROOT
-    times[2 * (hole + ROOT)] = at
-    who[2 * (hole + ROOT) + 1] = customer
-
-
-@kernel
-def heap_pop(times: Floats, who: Ints, size: int) -> int:
-    """Take the first entry away; returns the new size."""
-    size -= 1
-    if size > 0:
-        last = 2 * (size + ROOT)
-        heap_replace(times, who, size, times[last], who[last + 1])
-    return size
-
-
-# -- one station in order of arrival: no events are needed ---------------------------------------
-
-
-@kernel
-def single_server(
-    key0: int,
-    key1: int,
-    rate: float,
-    mean: float,
-    cv: float,
-    warm: int,
-    size: int,
-    batches: Floats,
-    samples: Floats,
-    totals: Floats,
-) -> None:
-    """M/G/1 in order of arrival by Lindley's recursion; ``totals``: start, end, response, busy."""
-    words = np.empty(8, dtype=np.uint64)
-    arrival, free = 0.0, 0.0
-    keep = len(samples) > 0
-    for number in range(warm + size * len(batches)):
-        place = number & 3
-        if place == 0:
-            philox(key0, key1, (number >> 2) + 1, 0, words, 0)
-            philox(key0, key1, (number >> 2) + 1, 1, words, 4)
-        arrival -= math.log(_unit(words[place])) / rate
-        service = service_time(_unit(words[4 + place]), mean, cv)
-        free = max(free, arrival) + service
-        if number >= warm:
-            counted = number - warm
-            response = free - arrival
-            batches[counted // size] += response
-            totals[2] += response
-            totals[3] += service
-            if keep:
-                samples[counted] = response
-        elif number == warm - 1:
-            totals[0] = arrival
-    totals[1] = arrival
-
-
-@kernel
-def many_servers(
-    key0: int,
-    key1: int,
-    rate: float,
-    mean: float,
-    cv: float,
-    warm: int,
-    size: int,
-    batches: Floats,
-    samples: Floats,
-    totals: Floats,
-    servers: int,
-    free: Floats,
-    who: Ints,
-) -> None:
-    """M/G/c in order of arrival: the next customer takes the server that is free first.
-
-    Batches are in order of arrival here (several servers overtake one another).
-    """
-    words = np.empty(8, dtype=np.uint64)
-    arrival = 0.0
-    keep = len(samples) > 0
-    for number in range(warm + size * len(batches)):
-        place = number & 3
-        if place == 0:
-            philox(key0, key1, (number >> 2) + 1, 0, words, 0)
-            philox(key0, key1, (number >> 2) + 1, 1, words, 4)
-        arrival -= math.log(_unit(words[place])) / rate
-        service = service_time(_unit(words[4 + place]), mean, cv)
-        end = max(free[2 * ROOT], arrival) + service
-        heap_replace(free, who, servers, end, 0)
-        if number >= warm:
-            counted = number - warm
-            response = end - arrival
-            batches[counted // size] += response
-            totals[2] += response
-            totals[3] += service
-            if keep:
-                samples[counted] = response
-        elif number == warm - 1:
-            totals[0] = arrival
-    totals[1] = arrival
-
-
-# -- networks --------------------------------------------------------------------------------------
 
 # Rows of the stations' state: seconds of service, variation, servers; customers present, attained
 # service (ps), when it was last brought up to date, when the next customer is done (ps), area below
@@ -423,7 +186,7 @@ def network(
             mine = RECORD * slot
             philox(key0, key1, 1, slot, words, mine + WORDS)
             whole[mine + STATE] = ONE_MORE
-            end = -pace * math.log(_unit(words[mine + WORDS])) if pace > 0.0 else 0.0
+            end = -pace * math.log(unit(words[mine + WORDS])) if pace > 0.0 else 0.0
             if not _to_wheel(end, slot, inverse, wheel, turning, reals, whole):
                 pending = heap_push(times, who, pending, end, slot)
     else:
@@ -434,7 +197,7 @@ def network(
             counters[row] = -1
         philox(key0, key1, 1, 0, drawn, 0)
         counters[0] = 1
-        next_arrival = -math.log(_unit(drawn[0])) / pace
+        next_arrival = -math.log(unit(drawn[0])) / pace
 
     while done < goal:
         # What comes next: an end in the heap, an end at a shared station, an arrival.
@@ -462,7 +225,7 @@ def network(
             if counters[0] != block:
                 philox(key0, key1, block, 0, drawn, 0)
                 counters[0] = block
-            next_arrival = now - math.log(_unit(drawn[arrived & 3])) / pace
+            next_arrival = now - math.log(unit(drawn[arrived & 3])) / pace
         elif source >= 0:
             _bring_up(state, kinds, source, now)
             base_times, base_who = shared_times[source], shared_who[source]
@@ -521,7 +284,7 @@ def network(
             if pace > 0.0:
                 if index & 3 == 0:
                     philox(key0, key1, (index >> 2) + 1, slot, words, mine + WORDS)
-                end = now - pace * math.log(_unit(words[mine + WORDS + (index & 3)]))
+                end = now - pace * math.log(unit(words[mine + WORDS + (index & 3)]))
                 whole[mine + STATE] = (index + 1) << 16
                 if _to_wheel(end, slot, inverse, wheel, turning, reals, whole):
                     if hole:
@@ -539,14 +302,14 @@ def network(
         if closed:
             if index & 3 == 0:
                 philox(key0, key1, (index >> 2) + 1, slot, words, mine + WORDS)
-            u = _unit(words[mine + WORDS + (index & 3)])
+            u = unit(words[mine + WORDS + (index & 3)])
             index += 1
         else:
             block = (index >> 2) + 1
             if counters[k + 1] != block:
                 philox(key0, key1, block, k + 1, drawn, 4 * (k + 1))
                 counters[k + 1] = block
-            u = _unit(drawn[4 * (k + 1) + (index & 3)])
+            u = unit(drawn[4 * (k + 1) + (index & 3)])
         whole[mine + STATE] = (index << 16) + at + 1
         need = service_time(u, state[MEAN, k], state[CV, k])
         _bring_up(state, kinds, k, now)

@@ -80,7 +80,8 @@ def _line(
     kept: NDArray[np.float64],
     totals: NDArray[np.float64],
 ) -> tuple[StationResult, ...]:
-    from sim.queueing.kernels import ROOT, many_servers, single_server
+    from sim.queueing.heaps import ROOT
+    from sim.queueing.lines import many_servers, single_server
 
     (station,) = network.stations
     given = (key[0], key[1], network.rate, station.service, station.cv, warm, size, sums, kept, totals)
@@ -104,6 +105,7 @@ def _network(
     totals: NDArray[np.float64],
 ) -> tuple[StationResult, ...]:
     from sim.queueing import kernels
+    from sim.queueing.heaps import ROOT
 
     closed = isinstance(network, Closed)
     stations = network.stations
@@ -121,8 +123,8 @@ def _network(
         ]
         any_shared = any(station.discipline == "ps" for station in stations)
         inverse, wheel = _wheel(network, slots)
-        heap = _aligned(2 * (slots + kernels.ROOT + 1))
-        shared = np.empty((count, 2 * (slots + kernels.ROOT + 1) if any_shared else 1))
+        heap = _aligned(2 * (slots + ROOT + 1))
+        shared = np.empty((count, 2 * (slots + ROOT + 1) if any_shared else 1))
         records = _aligned(kernels.RECORD * slots)
         ended = kernels.network(
             closed,
