@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +57,43 @@ def last_words(log: Path) -> str:
     return f"{(telling or lines or ['no message'])[-1][:300]} (log: {log})"
 
 
+def place_signing_key(directory: Path) -> Path:
+    """Put the key that all replicas sign with into the lab's directory.
+
+    One key for all labs, copied into each: making one takes up to a second.
+    """
+    kept = cache_directory() / iam.KEY_FILE
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    load_or_create_key(kept)
+    own = directory / iam.KEY_FILE
+    shutil.copyfile(kept, own)
+    own.chmod(0o600)
+    return own
+
+
+def start_daemons(file: StateFile, cgroups: Cgroups, daemons: Iterable[Daemon], pool: Executor) -> None:
+    """Write the files of daemons of this machine, start them, and note them in the lab's state."""
+
+    def begin(daemon: Daemon) -> Running:
+        daemon.prepare()
+        return Running.of(daemon, launch(daemon, cgroups))
+
+    started = tuple(pool.map(begin, daemons))
+    file.update(lambda state: replace(state, daemons=(*state.daemons, *started)))
+
+
+def start_recorder(file: StateFile, cgroups: Cgroups) -> None:
+    """Start the process that writes events and health down; it lives as long as the lab."""
+    cgroups.create("recorder", weight=generators.WEIGHT)
+    process = processes.start(
+        [sys.executable, "-m", "chaos.measure.recorder", "--directory", str(file.directory)],
+        group="recorder",
+        cgroups=cgroups,
+        log=file.directory / "recorder.log",
+    )
+    file.update(lambda state: replace(state, recorder=process))
+
+
 class Bringup:
     """One attempt to bring a lab up.
 
@@ -85,14 +122,14 @@ class Bringup:
             identity = next(iter(topology.services_of(IndigoIam).values()), None)
             scripts = [iam.seed_script(identity)] if identity else []
             data = self._pool.submit(template.ensure, scripts, cache_directory())
-            self._place_signing_key()
+            place_signing_key(self._file.directory)
             self._wan.up()
             self._progress(f"network is up, WireGuard: {self._wan.tunnels.implementation}")
             for name, site in topology.sites.items():
                 self._cgroups.create(name, cores=site.cpu)
             self._install(topology, planned.databases, data.result())
             self._start([*planned.databases, *planned.caches, *planned.sentinels, *planned.proxies])
-            self._start_recorder()
+            start_recorder(self._file, self._cgroups)
             self._settle(topology, planned.databases, "database")
             # Replicas fill their connection pools at their start, so they come after the database.
             self._start(planned.services)
@@ -104,15 +141,6 @@ class Bringup:
             self._start(planned.balancers)
             self._settle(topology, planned.balancers, "DNS balancer")
 
-    def _place_signing_key(self) -> None:
-        """One key for all labs, copied into each: making one takes up to a second."""
-        kept = cache_directory() / iam.KEY_FILE
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        load_or_create_key(kept)
-        own = self._file.directory / iam.KEY_FILE
-        shutil.copyfile(kept, own)
-        own.chmod(0o600)
-
     def _install(self, topology: Topology, servers: Sequence[Daemon], data: template.Template) -> None:
         members = [one for one in servers if isinstance(topology.services[one.service], Galera)]
 
@@ -122,22 +150,7 @@ class Bringup:
         list(self._pool.map(install, servers))
 
     def _start(self, daemons: Iterable[Daemon]) -> None:
-        def begin(daemon: Daemon) -> Running:
-            daemon.prepare()
-            return Running.of(daemon, launch(daemon, self._cgroups))
-
-        started = tuple(self._pool.map(begin, daemons))
-        self._file.update(lambda state: replace(state, daemons=(*state.daemons, *started)))
-
-    def _start_recorder(self) -> None:
-        self._cgroups.create("recorder", weight=generators.WEIGHT)
-        process = processes.start(
-            [sys.executable, "-m", "chaos.measure.recorder", "--directory", str(self._file.directory)],
-            group="recorder",
-            cgroups=self._cgroups,
-            log=self._file.directory / "recorder.log",
-        )
-        self._file.update(lambda state: replace(state, recorder=process))
+        start_daemons(self._file, self._cgroups, daemons, self._pool)
 
     def _settle(self, topology: Topology, daemons: Sequence[Daemon], what: str) -> None:
         """Wait until all of ``daemons`` are in their fault-free state."""

@@ -167,6 +167,8 @@ class LabState:
         facts: what the lab is made of.
         load: the last load, if any.
         windows: faults as [id, injected, undone] in UNIX time; undone is None while in force.
+        backend: name of the kind of lab.
+        nodes: site -> names of its nodes, where sites are clusters.
     """
 
     directory: Path
@@ -177,6 +179,8 @@ class LabState:
     facts: Mapping[str, Any] = field(default_factory=dict)
     load: Load | None = None
     windows: tuple[tuple[str, float, float | None], ...] = ()
+    backend: str = "local"
+    nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -216,6 +220,8 @@ class LabState:
                 "facts": dict(self.facts),
                 "load": self.load.data() if self.load else None,
                 "windows": [list(window) for window in self.windows],
+                "backend": self.backend,
+                "nodes": {site: list(names) for site, names in self.nodes.items()},
             },
             indent=1,
         )
@@ -251,6 +257,8 @@ class LabState:
                 facts=data["facts"],
                 load=Load.from_data(data["load"]) if data["load"] else None,
                 windows=tuple((name, begin, end) for name, begin, end in data["windows"]),
+                backend=data.get("backend", "local"),
+                nodes={site: tuple(names) for site, names in data.get("nodes", {}).items()},
             )
         except FileNotFoundError as error:
             raise LabError(f"no lab is up in {directory}: run `faultline lab up TOPOLOGY`") from error
@@ -289,9 +297,9 @@ class StateFile:
         state = self.get()
         return LabState.read(self.directory) if state is None else state
 
-    def begin(self, topology: Topology) -> None:
+    def begin(self, topology: Topology, backend: str = "local") -> None:
         """The state of a lab of which nothing has been started yet."""
-        self._state = LabState(self.directory, topology)
+        self._state = LabState(self.directory, topology, backend=backend)
         self._state.write()
 
     def update(self, change: Callable[[LabState], LabState]) -> LabState:

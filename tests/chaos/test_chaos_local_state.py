@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from chaos.errors import LabError
 from chaos.host.processes import Process
 from chaos.lab import generators
+from chaos.lab.host import _links_cut
 from chaos.lab.layout import Layout
-from chaos.lab.local import LocalLab, _links_cut
+from chaos.lab.local import LocalLab
 from chaos.lab.state import STATE_FILE, LabState, Load, Running, StateFile
 from chaos.load.plan import COLUMNS
 from chaos.services import deployment
