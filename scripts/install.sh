@@ -5,6 +5,7 @@
 #   scripts/install.sh [--dev]     --dev also installs what only the tests need
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/packages.sh
 
 packages=(python3-venv mariadb-server mariadb-client galera-4 rsync redis-server redis-sentinel haproxy nginx-light gdnsd
           wireguard-tools wireguard-go iproute2 iputils-ping nftables procps)
@@ -15,33 +16,8 @@ if [ "${1:-}" = --dev ]; then
 fi
 
 say() { printf '%s\n' "install: $*" >&2; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-
-# Debian starts the services of a package it installs. The lab runs daemons of its own and leaves
-# the system's alone, so a policy (the interface Debian documents for this) refuses the start.
-policy=/usr/sbin/policy-rc.d
-install_packages() {
-  if ! as_root test -e $policy; then
-    trap 'as_root rm -f '$policy EXIT
-    printf '#!/bin/sh\n# Put here by Faultline while it installs packages; safe to delete.\nexit 101\n' |
-      as_root tee $policy >/dev/null
-    as_root chmod 755 $policy
-  elif ! { as_root $policy mariadb start >/dev/null 2>&1; [ $? = 101 ]; }; then
-    trap 'as_root mv -f '$policy'.before-faultline '$policy EXIT
-    as_root mv $policy $policy.before-faultline
-    printf '#!/bin/sh\n# Put here by Faultline while it installs packages; the former file is beside it.\nexit 101\n' |
-      as_root tee $policy >/dev/null
-    as_root chmod 755 $policy
-  fi
-  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
+mapfile -t missing < <(missing_packages "${packages[@]}")
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
