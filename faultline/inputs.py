@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.faults import Partition, ScheduledFault
+from experiments.kubernetes_faults import KubernetesFault
 from experiments.loader import check, split_overrides
 from experiments.loader import load as load_experiment
 from experiments.model import Experiment
@@ -20,6 +21,7 @@ from sim.calibration import load as load_calibration
 from sim.profile import DEFAULT as DEFAULT_PROFILE
 from sim.profile import Profile
 from sim.profile import load as load_profile
+from sim.program import Platform
 from sim.steps import refusal
 from topologies.errors import InputError
 from topologies.loader import SizeName, is_there, locate
@@ -43,6 +45,7 @@ class Inputs:
         files: what was read, name -> (path, SHA-256).
         replications: simulated runs behind the intervals.
         profile: the service whose requests are simulated.
+        platform: what carries the processes, if not bare nodes.
     """
 
     experiment: Experiment
@@ -56,6 +59,7 @@ class Inputs:
     files: dict[str, tuple[str, str]]
     replications: int = 20
     profile: Profile = field(default_factory=load_profile)
+    platform: Platform | None = None
 
     @property
     def demands(self) -> Calibration:
@@ -88,6 +92,7 @@ def prepare(
     calibration: str | None = None,
     replications: int = 20,
     profile: str = DEFAULT_PROFILE,
+    backend: str | None = None,
 ) -> Inputs:
     """Read and check everything a prediction needs.
 
@@ -102,6 +107,7 @@ def prepare(
         calibration: file to use instead of the home's, or `shipped`.
         replications: simulated runs behind the intervals, two at least.
         profile: file or library name of the service profile.
+        backend: where it will run; see `platform_of`.
 
     Raises:
         InputError: with file, line and what to write instead.
@@ -122,10 +128,11 @@ def prepare(
         "experiment": fingerprint(experiment.file),
         "topology": fingerprint(locate(experiment.topology, relative_to=place)),
     }
+    timeline = compile_timeline(experiment)
     inputs = Inputs(
         experiment,
         topology,
-        compile_timeline(experiment),
+        timeline,
         seed,
         size,
         tuple(overrides),
@@ -133,12 +140,25 @@ def prepare(
         source,
         files,
         replications,
-        load_profile(profile),
+        profile=load_profile(profile),
+        platform=platform_of(backend, timeline),
     )
     refused = refusal(experiment.workload, inputs.demands)
     if refused:
         raise InputError(refused, file=str(experiment.file), path="workload.flow")
     return inputs
+
+
+def platform_of(backend: str | None, timeline: Sequence[ScheduledFault]) -> Platform | None:
+    """What carries the processes on ``backend``.
+
+    Clusters where the backend has them; and where it may have them (the simulator, or no backend named)
+    if a fault takes them.
+    """
+    if backend in ("kind", "kubernetes"):
+        return "kubernetes"
+    takes = any(isinstance(scheduled.fault, KubernetesFault) for scheduled in timeline)
+    return "kubernetes" if takes and backend in (None, "simulated") else None
 
 
 def partition_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

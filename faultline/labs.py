@@ -46,7 +46,7 @@ def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
 
 def on_kubernetes(backend: str, inputs: Inputs) -> bool:
     """Whether a run on ``backend`` has a cluster per site, real or modelled."""
-    return backend in KUBERNETES or getattr(inputs, "platform", "") == "kubernetes"
+    return backend in KUBERNETES or inputs.platform == "kubernetes"
 
 
 def refuse_kubernetes_faults(inputs: Inputs, backend: str) -> None:
@@ -131,7 +131,7 @@ def open_lab(inputs: Inputs, backend: Backend, note: Callable[[str], None]) -> L
         from chaos.lab.simulated import SimulatedLab
         from sim.engine.reference import Simulation
 
-        return SimulatedLab(Simulation(inputs.calibration, inputs.size))
+        return SimulatedLab(Simulation(inputs.calibration, inputs.size, inputs.platform))
     from chaos.lab.local import LocalLab
 
     return LocalLab(progress=note, seed=inputs.seed)

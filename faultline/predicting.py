@@ -36,7 +36,12 @@ def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
 
     experiment = inputs.experiment
     scenario = Scenario(
-        inputs.topology, experiment.workload, inputs.timeline, experiment.hypotheses, inputs.size
+        inputs.topology,
+        experiment.workload,
+        inputs.timeline,
+        experiment.hypotheses,
+        inputs.size,
+        inputs.platform,
     )
 
     def progress(done: int, total: int) -> None:

@@ -14,6 +14,7 @@ from faultline.commands.options import (
     CalibrationOption,
     ExperimentArgument,
     JsonOption,
+    PredictedBackendOption,
     ProfileOption,
     ReplicationsOption,
     SeedOption,
@@ -46,6 +47,7 @@ def _prepare(
     calibration: str | None,
     replications: int,
     profile: str = DEFAULT_PROFILE,
+    backend: str | None = None,
 ) -> Inputs:
     from faultline.home import Home
     from faultline.inputs import prepare
@@ -59,11 +61,21 @@ def _prepare(
         calibration=calibration,
         replications=replications,
         profile=profile,
+        backend=backend,
     )
+
+
+def _predictable(inputs: Inputs, backend: str | None) -> None:
+    """Refuse faults that take a cluster where the user says that there is none."""
+    from faultline.labs import on_kubernetes, refuse_kubernetes_faults
+
+    if backend is not None and not on_kubernetes(backend, inputs):
+        refuse_kubernetes_faults(inputs, backend)
 
 
 def plan(
     experiment: ExperimentArgument,
+    backend: PredictedBackendOption = None,
     seed: SeedOption = None,
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
@@ -81,7 +93,8 @@ def plan(
     from faultline.plan import make_plan
     from faultline.predicting import predict_document
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile, backend)
+    _predictable(inputs, backend)
     planned = make_plan(inputs)
     document = None
     if not without_prediction:
@@ -117,6 +130,7 @@ def _show_plan(planned: Plan) -> None:
 
 def predict(
     experiment: ExperimentArgument,
+    backend: PredictedBackendOption = None,
     seed: SeedOption = None,
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
@@ -137,7 +151,8 @@ def predict(
     from faultline.display import display
     from faultline.predicting import ensure_output, predict_document, write_prediction
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile, backend)
+    _predictable(inputs, backend)
     if output is not None:
         ensure_output(output)
     with display() as shown:
@@ -187,7 +202,8 @@ def _show_prediction(document: dict[str, Any], everything: bool) -> None:
     console.print(
         f"seed {document['seed']}, {document['replications']} replications, "
         f"program {document['program_hash'][:12]}, calibration: {source}, "
-        f"service profile: {document['profile']['name']}",
+        f"service profile: {document['profile']['name']}"
+        + (", on Kubernetes: a cluster per site" if document.get("platform") else ""),
         soft_wrap=True,
     )
 
@@ -216,7 +232,7 @@ def run(
     from faultline.labs import ensure_runnable
     from faultline.run import run as run_experiment
 
-    inputs = _prepare(experiment, seed, overrides, size, calibration, replications)
+    inputs = _prepare(experiment, seed, overrides, size, calibration, replications, backend=backend)
     name: Backend = "local" if backend is BackendName.LOCAL else "simulated"
     ensure_runnable(name, inputs)
     say(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}")

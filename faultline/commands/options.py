@@ -16,6 +16,15 @@ class BackendName(StrEnum):
     SIMULATED = "simulated"
 
 
+class PredictedBackend(StrEnum):
+    """What a prediction is for."""
+
+    LOCAL = "local"
+    SIMULATED = "simulated"
+    KIND = "kind"
+    KUBERNETES = "kubernetes"
+
+
 class SizeChoice(StrEnum):
     """Which size of a topology."""
 
@@ -54,6 +63,14 @@ def complete_run(incomplete: str) -> list[str]:
     return [name for name in ["latest", *reversed(Home.find().run_ids())] if name.startswith(incomplete)]
 
 
+PredictedBackendOption = Annotated[
+    PredictedBackend | None,
+    typer.Option(
+        "--backend",
+        help="What is predicted: processes on nodes (local), or pods in clusters (kind, kubernetes). By "
+        "default clusters if the experiment has a fault that only they can have.",
+    ),
+]
 ExperimentArgument = Annotated[
     str,
     typer.Argument(
