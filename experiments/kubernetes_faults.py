@@ -10,6 +10,7 @@ Mechanisms and their timers: shared facts, components.md section 6.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from experiments.names import NodeName, Target, Workload, node_parts
@@ -246,3 +247,8 @@ def takes_the_api(fault: KubernetesFault) -> bool:
     if isinstance(fault, NodeStop | NodePause):
         return node_parts(fault.node)[1] == 0
     return isinstance(fault, ClusterStop | ApiServerDown)
+
+
+def takes_clusters(faults: Iterable[object]) -> bool:
+    """Whether any of ``faults`` needs sites that are Kubernetes clusters."""
+    return any(isinstance(fault, KubernetesFault) for fault in faults)

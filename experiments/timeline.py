@@ -26,7 +26,7 @@ from experiments.activity import (
 )
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause, ScheduledFault
 from experiments.kubernetes_checks import both_hold
-from experiments.kubernetes_faults import KubernetesFault
+from experiments.kubernetes_faults import KubernetesFault, takes_clusters
 from experiments.model import Experiment
 from experiments.names import overlap
 from topologies.errors import Misfit, MisfitError, Path, suggestion
@@ -67,6 +67,15 @@ def scheduled_with_places(experiment: Experiment) -> list[tuple[Path, ScheduledF
     """
     compile_timeline(experiment)
     return _compile(experiment)[0]
+
+
+def needs_clusters(experiment: Experiment) -> bool:
+    """Whether ``experiment`` has a fault that only a Kubernetes cluster can suffer.
+
+    Raises:
+        InputError: as `compile_timeline`.
+    """
+    return takes_clusters(scheduled.fault for scheduled in compile_timeline(experiment))
 
 
 def windows(timeline: Sequence[ScheduledFault], duration: float) -> tuple[tuple[float, float], ...]:

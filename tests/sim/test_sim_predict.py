@@ -181,6 +181,7 @@ def test_library_experiments_can_be_predicted(name: str) -> None:
         experiment.workload,
         experiments.timeline.compile_timeline(experiment),
         experiment.hypotheses,
+        platform="kubernetes" if experiments.timeline.needs_clusters(experiment) else None,
     )
     found = predict(scenario, replications=2, workers=1)
     assert found.metrics["availability{flow=health}@whole"].high > 0.5
