@@ -191,16 +191,16 @@ class Kubernetes(Model):
     """
 
     version: Annotated[str, BeforeValidator(_quoted), Field(pattern=r"^1\.[1-9][0-9]$")] = "1.34"
-    node_status_update_frequency: Duration = Field(10.0, gt=0)
+    node_status_update_frequency: Duration = Field(10.0, ge=1e-3)
     node_lease_duration: Duration = Field(40.0, ge=1)
-    node_monitor_period: Duration = Field(5.0, gt=0)
+    node_monitor_period: Duration = Field(5.0, ge=1e-3)
     node_monitor_grace_period: Duration | None = None
     not_ready_toleration: Duration = 300.0
     unreachable_toleration: Duration = 300.0
     crash_backoff_max: Duration = Field(300.0, ge=1)
     cpu_period: Duration = Field(0.1, ge=1e-3, le=1)
     proxy_min_sync_period: Duration = 1.0
-    proxy_sync_period: Duration = Field(30.0, gt=0)
+    proxy_sync_period: Duration = Field(30.0, ge=1e-3)
     endpoints_batch_period: Duration = 0.0
     max_surge: Ratio = 0.25
     max_unavailable: Ratio = 0.25

@@ -89,11 +89,11 @@ class Galera(Model):
 
     kind: Literal["galera"]
     members: dict[Name, Annotated[int, Field(ge=1, le=16)]]
-    suspect_timeout: Duration = Field(5.0, gt=0)
-    inactive_timeout: Duration = Field(15.0, gt=0)
-    inactive_check_period: Duration = Field(0.5, gt=0)
-    keepalive_period: Duration = Field(1.0, gt=0)
-    install_timeout: Duration = Field(7.5, gt=0)
+    suspect_timeout: Duration = Field(5.0, ge=1e-3)
+    inactive_timeout: Duration = Field(15.0, ge=1e-3)
+    inactive_check_period: Duration = Field(0.5, ge=1e-3)
+    keepalive_period: Duration = Field(1.0, ge=1e-3)
+    install_timeout: Duration = Field(7.5, ge=1e-3)
     user_send_window: int = Field(2, ge=1)
     send_window: int = Field(4, ge=1)
     fc_limit: int = Field(16, ge=1)
@@ -127,8 +127,8 @@ class RedisSentinel(Model):
     replicas: list[Name] = Field(default_factory=list)
     sentinels: list[Name]
     quorum: int | None = Field(None, ge=1)
-    down_after: Duration = Field(30.0, gt=0)
-    failover_timeout: Duration = Field(180.0, gt=0)
+    down_after: Duration = Field(30.0, ge=1e-3)
+    failover_timeout: Duration = Field(180.0, ge=1e-3)
 
 
 class Nginx(Model):
@@ -150,7 +150,7 @@ class HaproxyCheck(Model):
     """HAProxy health check (defaults: HAProxy 2.6 manual, components.md 4.1)."""
 
     kind: Literal["tcp", "http"] = "tcp"
-    inter: Duration = Field(2.0, gt=0)
+    inter: Duration = Field(2.0, ge=1e-3)
     fall: int = Field(3, ge=1)
     rise: int = Field(2, ge=1)
 
@@ -183,7 +183,7 @@ class Haproxy(Model):
 class DnsCheck(Model):
     """gdnsd service monitor (defaults: gdnsd 3.8, components.md 5.2)."""
 
-    interval: Duration = Field(10.0, gt=0)
+    interval: Duration = Field(10.0, ge=1e-3)
     timeout: Duration | None = None
     down: int = Field(10, ge=1)
     ok: int = Field(10, ge=1)

@@ -42,7 +42,7 @@ def misfits_of(error: ValidationError, model: type[BaseModel], data: Any) -> lis
     """Say every part of pydantic's ``error`` about ``data`` in plain language."""
     misfits: list[Misfit] = []
     for details in error.errors(include_url=False):
-        path, on_key = _path_in(data, details["loc"])
+        path, on_key = _path_in(data, details["loc"], missing=details["type"] == "missing")
         cause = details.get("ctx", {}).get("error")
         if isinstance(cause, MisfitError):
             misfits += [
@@ -58,7 +58,7 @@ def misfits_of(error: ValidationError, model: type[BaseModel], data: Any) -> lis
     return misfits
 
 
-def _path_in(data: Any, loc: Sequence[str | int]) -> tuple[Path, bool]:
+def _path_in(data: Any, loc: Sequence[str | int], *, missing: bool) -> tuple[Path, bool]:
     """Give the part of ``loc`` that stands in the document, without pydantic's names of union branches."""
     path: list[str | int] = []
     here: Any = data
@@ -72,7 +72,7 @@ def _path_in(data: Any, loc: Sequence[str | int]) -> tuple[Path, bool]:
             here = here[step]  # type: ignore[index]
         elif step == "[key]":
             on_key = True
-        elif last and isinstance(here, dict):
+        elif missing and last and isinstance(here, dict):
             path.append(step)  # a key that should be there and is not
     return tuple(path), on_key
 

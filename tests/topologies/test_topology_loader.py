@@ -203,7 +203,7 @@ MISTAKES = [
         "ttl: 30s}",
         "ttl: 30s, check: {interval: 0s}}",
         15,
-        "services.dns.check.interval: the value is '0s'; expected more than 0",
+        "services.dns.check.interval: the value is '0s'; expected at least 0.001",
     ),
     # clients and the whole
     ("uk: {site: ral}", "uk: {site: rla}", 17, "clients.uk.site: unknown site 'rla'; did you mean 'ral'?"),
