@@ -153,7 +153,7 @@ MISTAKES = [
         "services.db.inactive_check_period: inactive_check_period is 3s",
     ),
     ("edi: 1}}", "edi: 1}, inactive_timeout: 6s}", 11, "install_timeout <= inactive_timeout = 6s"),
-    ("edi: 1}}", "edi: 1}, keepalive_period: 0s}", 11, "expected more than 0"),
+    ("edi: 1}}", "edi: 1}, keepalive_period: 0s}", 11, "expected at least 0.001"),
     (
         "edi: 1}}",
         "edi: 1}, evs.suspect_timeout: 5s}",
