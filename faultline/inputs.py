@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from experiments.catalogue import MetricKey
 from experiments.faults import Partition, ScheduledFault
 from experiments.kubernetes_faults import KubernetesFault
 from experiments.loader import check, split_overrides
@@ -27,6 +28,11 @@ from topologies.errors import InputError
 from topologies.loader import SizeName, is_there, locate
 from topologies.loader import load as load_topology
 from topologies.model import Topology
+from topologies.quantities import RATIO_UNITS, parse
+
+if TYPE_CHECKING:
+    from sim.predict import Scenario
+    from sim.statistics import Precision
 
 Backend = Literal["local", "simulated"]
 
@@ -44,6 +50,7 @@ class Inputs:
         calibration_source: file of the calibration, or `shipped`.
         files: what was read, name -> (path, SHA-256).
         replications: simulated runs behind the intervals.
+        precision: go on with replications until it is reached, if any is wanted.
         profile: the service whose requests are simulated.
         platform: what carries the processes, if not bare nodes.
     """
@@ -58,6 +65,7 @@ class Inputs:
     calibration_source: str
     files: dict[str, tuple[str, str]]
     replications: int = 20
+    precision: Precision | None = None
     profile: Profile = field(default_factory=load_profile)
     platform: Platform | None = None
 
@@ -65,6 +73,21 @@ class Inputs:
     def demands(self) -> Calibration:
         """The calibration as the service profile has it: what a prediction is made with."""
         return self.profile.calibrated(self.calibration, self.topology)
+
+    @property
+    def scenario(self) -> Scenario:
+        """What the simulator is asked."""
+        from sim.predict import Scenario
+
+        experiment = self.experiment
+        return Scenario(
+            self.topology,
+            experiment.workload,
+            self.timeline,
+            experiment.hypotheses,
+            self.size,
+            self.platform,
+        )
 
     @property
     def windows(self) -> tuple[tuple[float, float], ...]:
@@ -199,3 +222,32 @@ def find_calibration(home: Home, asked: str | None = None) -> tuple[Calibration,
 def fingerprint(path: Path) -> tuple[str, str]:
     """A file's path and SHA-256."""
     return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def wanted_precision(half_width: str | None, cap: int, metrics: Sequence[str]) -> Precision | None:
+    """The precision that `--half-width`, `--max-replications` and `--precise` ask for, if any.
+
+    Raises:
+        InputError: it is not a share between 0 and 100 %, or something named is no metric.
+    """
+    from sim.statistics import Precision
+
+    if half_width is None:
+        if metrics:
+            raise InputError(
+                "says which metrics --half-width is about", file="--precise", hint="add --half-width 5%"
+            )
+        return None
+    try:
+        share = parse(half_width, RATIO_UNITS, "5%")
+    except ValueError as error:
+        raise InputError(str(error), file="--half-width", expected="a share as in 5%") from None
+    for key in metrics:
+        try:
+            MetricKey.parse(key)
+        except ValueError as error:
+            raise InputError(str(error), file=f"--precise {key}") from None
+    try:
+        return Precision(share, cap, tuple(metrics))
+    except ValueError as error:
+        raise InputError(str(error), file="--half-width", expected="a share as in 5%") from None

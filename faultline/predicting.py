@@ -32,17 +32,9 @@ def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
     Raises:
         InputError: nothing can be predicted for this topology.
     """
-    from sim.predict import Scenario, predict
+    from sim.predict import predict
 
     experiment = inputs.experiment
-    scenario = Scenario(
-        inputs.topology,
-        experiment.workload,
-        inputs.timeline,
-        experiment.hypotheses,
-        inputs.size,
-        inputs.platform,
-    )
 
     def progress(done: int, total: int) -> None:
         if done == total or done % 5 == 0:
@@ -50,12 +42,13 @@ def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
 
     try:
         prediction = predict(
-            scenario,
+            inputs.scenario,
             inputs.demands,
             inputs.seed,
             replications=inputs.replications,
             workers=min(2, os.cpu_count() or 1),
             progress=progress,
+            precision=inputs.precision,
         )
     except ValueError as error:
         raise InputError(str(error), file=str(experiment.file)) from None

@@ -160,3 +160,28 @@ def likelihood(claim: Mapping[str, Any]) -> str:
     low, high = claim["interval90"]
     share = show(claim["probability"], "ratio")
     return f"holds in {share} of the replications [{show_range(low, high, 'ratio')}]"
+
+
+def precision_lines(precision: Mapping[str, Any], replications: int) -> list[str]:
+    """What became of a wanted precision, in words.
+
+    >>> found = {"n": 40, "half_width": 0.08, "reached": False}
+    >>> precision_lines({"half_width": 0.05, "cap": 40, "reached": False,
+    ...                  "metrics": {"throughput{flow=workflow}@whole": found}}, 40)
+    ['precision of ±5 % not reached within 40 replications:', '  throughput, whole run: ±8 %']
+    """
+    wanted = show(precision["half_width"], "ratio")
+    if precision["reached"]:
+        return [f"precision of ±{wanted} reached with {replications} replications"]
+    lines = [f"precision of ±{wanted} not reached within {replications} replications:"]
+    for key, found in precision["metrics"].items():
+        if not found["reached"]:
+            label = ", ".join(filter(None, [title(key), where(key), window(key)]))
+            reached = found["half_width"]
+            told = (
+                f"±{show(reached, 'ratio')}"
+                if reached is not None
+                else ("no value" if found["n"] == 0 else "its mean is zero, so no share of it can be reached")
+            )
+            lines.append(f"  {label}: {told}")
+    return lines

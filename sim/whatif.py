@@ -73,6 +73,7 @@ def compare(
     calibration: Calibration | None = None,
     seed: int = 0,
     *,
+    second_calibration: Calibration | None = None,
     names: tuple[str, str] = ("first", "second"),
     replications: int = 20,
     workers: int = 2,
@@ -86,6 +87,7 @@ def compare(
         second: what is changed.
         calibration: demands of the machine; the shipped ones by default.
         seed: of all random numbers, the same for both.
+        second_calibration: demands of the second, when they are not those of the first.
         names: of the two.
         replications: of each, paired by number.
         workers: processes; 1 runs everything in this one.
@@ -100,12 +102,18 @@ def compare(
     calibration = calibration or Calibration.default()
     programs, sides = [], []
     # Both are compiled before either is run: what is wrong with the second shows at once.
-    for scenario in (first, second):
+    pairs = ((first, calibration), (second, second_calibration or calibration))
+    for scenario, demands in pairs:
         compiled = compile_program(
-            scenario.topology, scenario.workload, scenario.timeline, calibration, size=scenario.size
+            scenario.topology,
+            scenario.workload,
+            scenario.timeline,
+            demands,
+            size=scenario.size,
+            platform=scenario.platform,
         )
         programs.append(compiled.hash)
-    for index, scenario in enumerate((first, second)):
+    for index, (scenario, demands) in enumerate(pairs):
         before = index * replications
 
         def told(done: int, _: int, before: int = before) -> None:
@@ -113,7 +121,7 @@ def compare(
                 progress(before + done, 2 * replications)
 
         sides.append(
-            replicate(spec_maker(scenario, calibration, seed), replications, workers=workers, progress=told)
+            replicate(spec_maker(scenario, demands, seed), replications, workers=workers, progress=told)
         )
     metrics, alone = contrasts(sides[0], sides[1], names, level)
     return Comparison(

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faultline.commands.options import (
+    DEFAULT_MAX_REPLICATIONS,
     DEFAULT_PROFILE,
     DEFAULT_REPLICATIONS,
     BackendName,
     CalibrationOption,
     ExperimentArgument,
+    HalfWidthOption,
     JsonOption,
+    MaxReplicationsOption,
+    PreciseOption,
     PredictedBackendOption,
     ProfileOption,
     ReplicationsOption,
@@ -137,6 +141,9 @@ def predict(
     calibration: CalibrationOption = None,
     profile: ProfileOption = DEFAULT_PROFILE,
     replications: ReplicationsOption = DEFAULT_REPLICATIONS,
+    half_width: HalfWidthOption = None,
+    max_replications: MaxReplicationsOption = DEFAULT_MAX_REPLICATIONS,
+    precise: PreciseOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Also write the prediction to this file, for `compare`."),
@@ -147,12 +154,17 @@ def predict(
     as_json: JsonOption = False,
 ) -> ExitCode:
     """Simulate an experiment: every metric with its 90 % prediction interval. Needs no privileges."""
+    from dataclasses import replace
+
     from faultline.console import print_json
     from faultline.display import display
+    from faultline.inputs import wanted_precision
     from faultline.predicting import ensure_output, predict_document, write_prediction
 
+    precision = wanted_precision(half_width, max_replications, precise or [])
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile, backend)
     _predictable(inputs, backend)
+    inputs = replace(inputs, precision=precision)
     if output is not None:
         ensure_output(output)
     with display() as shown:
@@ -174,6 +186,7 @@ def _show_prediction(document: dict[str, Any], everything: bool) -> None:
     from faultline.wording import (
         DASH,
         likelihood,
+        precision_lines,
         reading_order,
         show,
         show_range,
@@ -206,6 +219,9 @@ def _show_prediction(document: dict[str, Any], everything: bool) -> None:
         + (", on Kubernetes: a cluster per site" if document.get("platform") else ""),
         soft_wrap=True,
     )
+    if document.get("precision"):
+        for line in precision_lines(document["precision"], document["replications"]):
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def run(

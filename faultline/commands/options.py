@@ -132,6 +132,29 @@ ReplicationsOption = Annotated[
     ),
 ]
 DEFAULT_REPLICATIONS = 20
+HalfWidthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--half-width",
+        metavar="SHARE",
+        help="Add replications until the 95 % confidence interval of every claimed metric's mean is this "
+        "narrow, as in 5% (of a ratio: percentage points).",
+    ),
+]
+MaxReplicationsOption = Annotated[
+    int,
+    typer.Option("--max-replications", min=2, max=100_000, help="Where --half-width gives up, and says so."),
+]
+PreciseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precise",
+        metavar="METRIC",
+        help="Metric that --half-width is about instead of the claimed ones, as in "
+        "'latency_p95{flow=workflow}@whole'. Can be repeated.",
+    ),
+]
+DEFAULT_MAX_REPLICATIONS = 200
 RunArgument = Annotated[
     str,
     typer.Argument(
