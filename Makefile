@@ -22,7 +22,11 @@ demo: install ## predict, break and measure a site cut on a lab of real daemons
 
 .PHONY: test
 test: install-dev lint ## run every check and the whole test suite
-	$(SUDO) $(PYTHON) -m pytest
+	@scripts/test.sh
+
+.PHONY: kind-image
+kind-image: install ## build the images of the lab on kind (10-20 minutes once, seconds later)
+	$(SUDO) $(PYTHON) -m chaos.kube.image
 
 .PHONY: lint
 lint: install-dev ## formatting, lint, types, and the direction of the imports

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chaos.host import namespaces
 from chaos.host.capabilities import Capability, survey
 from chaos.host.processes import is_alive
+from chaos.kube import requirements
 from chaos.lab.layout import lab_directory
 from chaos.lock import LabLock
 from faultline.home import Home
@@ -51,6 +52,9 @@ def examine(home: Home | None = None) -> Examination:
     home = home or Home.find()
     capabilities = survey()
     lacking = [one for one in capabilities if one.required and not one.present]
+    # Optional as far as the machine goes: only one of the backends needs them.
+    on_kind = requirements.survey()
+    lacking_on_kind = lacking + [one for one in on_kind if one.required and not one.present]
     writable = _writable(home)
     no_home = "" if writable else f"{home.root} cannot be written: set FAULTLINE_HOME"
     tasks = [
@@ -58,13 +62,19 @@ def examine(home: Home | None = None) -> Examination:
         Task(
             "faultline run --backend simulated", writable, no_home or "needs no privileges, validates nothing"
         ),
+        Task("faultline run --backend local", writable and not lacking, no_home or _absence(lacking)),
         Task(
-            "faultline run --backend local",
-            writable and not lacking,
-            no_home or ("missing, see above: " + ", ".join(one.name for one in lacking) if lacking else ""),
+            "faultline run --backend kind",
+            writable and not lacking_on_kind,
+            no_home or _absence(lacking_on_kind),
         ),
     ]
+    capabilities += [replace(one, required=False) for one in on_kind]
     return Examination(capabilities, tasks, _remarks(home))
+
+
+def _absence(lacking: list[Capability]) -> str:
+    return "missing, see above: " + ", ".join(one.name for one in lacking) if lacking else ""
 
 
 def _writable(home: Home) -> bool:

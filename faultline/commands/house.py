@@ -27,7 +27,7 @@ def doctor(as_json: JsonOption = False) -> ExitCode:
         print_json(result.to_json())
         return ExitCode.HELD
     print_table(
-        ["", "local lab", "found", "get it with"],
+        ["", "lab", "found", "get it with"],
         [
             (
                 "ok" if one.present else "missing" if one.required else "optional",

@@ -36,17 +36,34 @@ class Images:
     kubectl: Path
 
 
+def current_programs(store: Store | None = None) -> tuple[Path, Path] | None:
+    """The programs kind and kubectl, if both are there and up to date."""
+    store = store or Store.default()
+    kind, kubectl = store.place("kind", binaries.kind_key()) / "kind", _kubectl_place(store) / "kubectl"
+    return (kind, kubectl) if kind.exists() and kubectl.exists() else None
+
+
+def node_image(store: Store | None = None) -> str | None:
+    """Name of the node image, if the engine has one that is up to date."""
+    published = _published(store or Store.default())
+    return next((name for name in (node.name(), published) if name and engine.has(name)), None)
+
+
+def policy_enforcer(node_name: str) -> str:
+    """What enforces network policies on nodes of an image: every image used here has something that does."""
+    return "podlink (nftables)" if node_name.startswith(f"{node.REPOSITORY}:") else "kindnet"
+
+
 def current(store: Store | None = None) -> Images | None:
     """What is there and up to date; None when something has to be built. Builds nothing."""
     store = store or Store.default()
-    kind = store.place("kind", binaries.kind_key()) / "kind"
-    kubectl = _kubectl_place(store) / "kubectl"
-    if not (kind.exists() and kubectl.exists()) or engine.version() is None:
+    programs = current_programs(store)
+    if programs is None or engine.version() is None:
         return None
-    nodes = [name for name in (node.name(), _published(store)) if name and engine.has(name)]
-    if not nodes or not engine.has(lab.name()):
+    found = node_image(store)
+    if found is None or not engine.has(lab.name()):
         return None
-    return Images(nodes[0], lab.name(), kind, kubectl)
+    return Images(found, lab.name(), *programs)
 
 
 def ensure(progress: Progress = lambda _: None, store: Store | None = None) -> Images:

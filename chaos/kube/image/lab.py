@@ -67,7 +67,13 @@ def locked(names: tuple[str, ...], lock: str) -> str:
 
 
 def requirements() -> str:
-    """What pip installs into the lab image, with hashes."""
+    """What pip installs into the lab image, with hashes.
+
+    Raises:
+        LabError: this is not a clone, so there is no lock file.
+    """
+    if not _LOCK.exists():
+        raise LabError(f"{_LOCK} is missing: the images of the lab on kind are built in a clone of Faultline")
     return locked(versions.names(versions.LAB_PYTHON), _LOCK.read_text())
 
 

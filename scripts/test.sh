@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs the test suite. Tests on kind clusters need a Docker engine and images: under CI both are got
+# and anything missing is a failure; elsewhere the tests that cannot run are listed as skipped.
+#
+#   scripts/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/packages.sh
+
+say() { printf '%s\n' "test: $*" >&2; }
+engine_answers() { as_root docker version >/dev/null 2>&1; }
+
+if [ "${CI:-}" = true ] && ! engine_answers; then
+  trap 'as_root env "PATH=$PATH" .ci/docker-engine stop' EXIT
+  as_root env "PATH=$PATH" .ci/docker-engine start
+fi
+if ! engine_answers; then
+  say "no Docker engine answers, so the tests on kind clusters are skipped"
+elif ! make --no-print-directory kind-image; then
+  [ "${CI:-}" != true ] || exit 1
+  say "the images are not there, so the tests on kind clusters are skipped"
+fi
+
+if [ "$(id -u)" = 0 ]; then .venv/bin/python -m pytest "$@"; else sudo -E .venv/bin/python -m pytest "$@"; fi
