@@ -20,6 +20,7 @@ from chaos.faults.context import Inverse
 from chaos.host import namespaces, processes, remains
 from chaos.host.cgroups import Cgroups
 from chaos.host.processes import Process
+from chaos.kube import housekeeping
 from chaos.lab.layout import lab_directory
 from chaos.lock import MACHINE_LOCK, LabLock
 from chaos.undo import FILE_NAME, UndoLog
@@ -49,14 +50,23 @@ def prepare_directory(directory: Path) -> None:
         raise LabError(f"cannot use {directory} as lab directory: {error.strerror}") from error
 
 
-def heal(directory: Path | None = None, *, keep_logs: bool = False, lock: Path = MACHINE_LOCK) -> list[str]:
+def heal(
+    directory: Path | None = None,
+    *,
+    keep_logs: bool = False,
+    lock: Path = MACHINE_LOCK,
+    keep_clusters: bool = True,
+) -> list[str]:
     """Undo pending faults and remove every trace of the lab.
+
+    Clusters that are to outlive their lab are emptied and put right; they stay with their kubeconfigs.
 
     Args:
         directory: the lab's directory; the default one when not given. The directory that the
             lock file names is healed too when it is another.
         keep_logs: leave log files, the undo log and state.json where they are.
         lock: the machine's lock file.
+        keep_clusters: whether clusters that were made to be kept stay.
 
     Returns:
         What was done, one line each; empty when there was nothing to do.
@@ -75,9 +85,14 @@ def heal(directory: Path | None = None, *, keep_logs: bool = False, lock: Path =
         for one in directories:
             done += _replay(one)
         done += _clear_machine()
+        kept: frozenset[str] = frozenset()
+        if housekeeping.is_needed():
+            cleared, stays = housekeeping.clear(keep=keep_clusters)
+            done += cleared
+            kept = frozenset({housekeeping.DIRECTORY} if stays else ())
         for one in directories:
             done += remains.unmount_below(one)
-            done += _clear_directory(one, keep_logs=keep_logs)
+            done += _clear_directory(one, keep_logs=keep_logs, but=kept)
         return done
     finally:
         holder.release()
@@ -96,12 +111,22 @@ def _replay(directory: Path) -> list[str]:
     done = []
     for record in reversed(pending):
         try:
-            said = _REPLAY.get(record.inverse.kind, _skip)(directory, record.inverse)
+            said = _replayer(record.inverse.kind)(directory, record.inverse)
         except (LabError, KeyError, TypeError, ValueError) as error:
             said = f"left to the removal of the lab ({error})"
         done.append(f"fault {record.id} ({record.note or record.inverse.kind}): {said}")
         log.done(record.id)
     return done
+
+
+def _replayer(kind: str) -> Callable[[Path, Inverse], str]:
+    if kind in _REPLAY:
+        return _REPLAY[kind]
+    if not housekeeping.is_needed():
+        return _skip
+    from chaos.faults.kubernetes import replay
+
+    return replay.replay if kind in replay.KINDS else _skip
 
 
 def _skip(directory: Path, inverse: Inverse) -> str:
@@ -152,7 +177,7 @@ def _clear_machine() -> list[str]:
     return done + remains.remove_interfaces() + remains.remove_netns_configuration(namespaces.PREFIX)
 
 
-def _clear_directory(directory: Path, *, keep_logs: bool) -> list[str]:
+def _clear_directory(directory: Path, *, keep_logs: bool, but: frozenset[str] = frozenset()) -> list[str]:
     if not directory.is_dir():
         return []
     if not (directory / MARKER).exists():
@@ -162,8 +187,13 @@ def _clear_directory(directory: Path, *, keep_logs: bool) -> list[str]:
             return [f"removed {directory}"]
         return [f"left {directory} alone: it is not marked as a lab directory"]
     if keep_logs:
-        removed = _remove_all_but_logs(directory)
+        removed = _remove_all_but_logs(directory, but)
         return [f"removed {removed} files from {directory}, kept the logs"] if removed else []
+    if any(entry.name in but for entry in directory.iterdir()):
+        left = [entry for entry in directory.iterdir() if entry.name not in {MARKER, *but}]
+        for entry in left:
+            _remove(entry)
+        return [f"removed {len(left)} entries of {directory}, kept {', '.join(sorted(but))}"] if left else []
     for entry in directory.iterdir():
         if entry.name != MARKER:
             _remove(entry)
@@ -183,9 +213,14 @@ def _remove(path: Path) -> None:
         raise LabError(f"cannot remove {path}: {error.strerror}") from error
 
 
-def _remove_all_but_logs(directory: Path) -> int:
+def _remove_all_but_logs(directory: Path, but: frozenset[str] = frozenset()) -> int:
     removed = 0
     for where, directories, files in os.walk(directory, topdown=False):
+        if (
+            Path(where).relative_to(directory).parts[:1]
+            and Path(where).relative_to(directory).parts[0] in but
+        ):
+            continue
         for name in files:
             path = Path(where, name)
             if name in LOG_NAMES | {MARKER} or path.suffix in LOG_SUFFIXES:

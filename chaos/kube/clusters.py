@@ -14,26 +14,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chaos.errors import LabError
 from chaos.host.commands import run
 from chaos.host.namespaces import PREFIX
 from chaos.kube import docker
+from chaos.kube.addresses import NAMESPACE as NAMESPACE
 from chaos.kube.addresses import Addresses
 from chaos.kube.docker import Container
+from chaos.kube.housekeeping import DIRECTORY as DIRECTORY
 from chaos.kube.settings import cluster_name, configuration, node_index, node_name
 from topologies.model import Topology
 
 NETWORK = "fl-kind"
 """Docker network of the nodes. It hides no address behind the machine's: who leaves it gets no answer."""
 
-DIRECTORY = "kube"
-"""Below the lab's directory: kubeconfigs, configurations and logs of the clusters."""
-
-KEPT = "kept.json"
-"""In that directory: the shape of clusters that outlive a lab."""
+KEPT = Path("/run/faultline/clusters.json")
+"""The shape of clusters that outlive a lab, and where their kubeconfigs are. One for the machine, as the
+clusters' names are."""
 
 PATIENCE = 240.0
 """Seconds for a cluster to be made; 35 s alone on an idle machine, more when several start at once."""
@@ -101,6 +101,30 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Clusters that stay when their lab goes.
+
+    Attributes:
+        shape: as `Plan.shape`.
+        directory: where their kubeconfigs are.
+        sites: that they are of.
+    """
+
+    shape: str
+    directory: str
+    sites: tuple[str, ...]
+
+    @classmethod
+    def read(cls) -> Kept | None:
+        """What is kept on this machine; None when nothing is."""
+        try:
+            data = json.loads(KEPT.read_text())
+            return cls(data["shape"], data["directory"], tuple(data["sites"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
 class Clusters:
     """The clusters of one lab directory.
 
@@ -133,26 +157,31 @@ class Clusters:
             delete_all()
             ensure_memory(plan)
             self.directory.mkdir(parents=True, exist_ok=True)
-            (self.directory / KEPT).unlink(missing_ok=True)
             ensure_network()
             self._create(plan, tools)
         self._load(plan, tools)
 
     def keep(self, plan: Plan) -> None:
         """Let the clusters outlive this lab: later ones of the same shape take them over."""
-        (self.directory / KEPT).write_text(json.dumps({"shape": plan.shape, "sites": list(plan.nodes)}))
+        kept = Kept(plan.shape, str(self.directory), tuple(plan.nodes))
+        KEPT.parent.mkdir(parents=True, exist_ok=True)
+        KEPT.write_text(json.dumps(asdict(kept)))
 
     def _can_stand_in(self, plan: Plan) -> bool:
-        try:
-            kept = json.loads((self.directory / KEPT).read_text())
-        except (OSError, ValueError):
-            return False
-        if kept.get("shape") != plan.shape:
+        kept = Kept.read()
+        if kept is None or kept.shape != plan.shape:
             return False
         found = docker.nodes(PREFIX)
         wanted = {node_name(site, index) for site, count in plan.nodes.items() for index in range(count)}
         if {one.name for one in found} != wanted or any(one.state != "running" for one in found):
             return False
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for site in plan.nodes:
+            there = Path(kept.directory) / f"{site}.yaml"
+            if there != self.kubeconfig(site):
+                with suppress(OSError):
+                    shutil.copyfile(there, self.kubeconfig(site))
+                    self.kubeconfig(site).chmod(0o600)
         return all(self.kubeconfig(site).exists() and self._is_ready(site) for site in plan.nodes)
 
     def _is_ready(self, site: str) -> bool:
@@ -239,13 +268,9 @@ def names() -> list[str]:
     return sorted({one.cluster for one in docker.nodes(PREFIX)})
 
 
-def kept_in(directory: Path) -> bool:
-    """Whether the clusters of the lab in ``directory`` are to outlive it."""
-    return (directory / DIRECTORY / KEPT).exists()
-
-
 def delete_all() -> list[str]:
     """Delete all clusters of the lab and their network, by prefix alone. Returns what was done."""
+    KEPT.unlink(missing_ok=True)
     found = docker.nodes(PREFIX)
     done = []
     if found:
@@ -292,12 +317,6 @@ def available_memory(text: str | None = None) -> float:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024.0
     raise LabError("/proc/meminfo does not say how much memory is available")
-
-
-def forget(directory: Path) -> None:
-    """Remove what the clusters left in the lab's ``directory``."""
-    with suppress(OSError):
-        shutil.rmtree(directory / DIRECTORY)
 
 
 def sites_of(containers: Sequence[Container]) -> list[str]:
