@@ -44,6 +44,10 @@ format: ## put the code in its usual form
 corpus: install ## run all six experiments on the local lab and record them under tests/corpus/ (~20 minutes)
 	$(SUDO) $(PYTHON) -m benchmarks.record_corpus
 
+.PHONY: validate-corpus
+validate-corpus: ## predict the published measurements again and write docs/validation.md (a minute)
+	$(PYTHON) -m benchmarks.published --all
+
 .PHONY: docs
 docs: ## write the pages that come from the code: JSON Schema of topologies, metrics
 	$(PYTHON) -m topologies.schema

@@ -143,7 +143,7 @@ def write_transactions() -> Iterator[Line]:
     program = compile_program(topology, Workload(), (), bare(topology), size="production")
     tables = program.steps
     for kind, measured in WRITE_ALONE.items():
-        place = steps.KINDS.index(kind)  # type: ignore[arg-type]
+        place = steps.KINDS.index(kind)
         seconds = program.costs["local_commit"][0]
         for row in range(int(tables.first[place]), int(tables.first[place + 1])):
             if tables.kind[row] == steps.WORK:

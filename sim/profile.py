@@ -366,12 +366,12 @@ class Profile(Model):
         found: RequestProfile = getattr(self.refresh, name)
         return found
 
-    def calibrated(self, calibration: Calibration, topology: Topology) -> Calibration:
+    def calibrated(self, calibration: Calibration, topology: Topology | None = None) -> Calibration:
         """``calibration`` as this profile has it: with its steps, and with the demands and costs it brings.
 
         Args:
             calibration: of the machine.
-            topology: whose identity service says how its clients refresh.
+            topology: whose identity service says how its clients refresh; reused and cleared without it.
         """
         from sim.calibration import Demand
         from topologies.model import IndigoIam
@@ -381,7 +381,8 @@ class Profile(Model):
         if self.demands == "calibration":
             requests = calibration.requests
         else:
-            iam = next((s for s in topology.services.values() if isinstance(s, IndigoIam)), None)
+            services = topology.services.values() if topology is not None else ()
+            iam = next((s for s in services if isinstance(s, IndigoIam)), None)
             reuse = iam is None or iam.reuse_refresh_token
             clear = iam is None or iam.clear_access_tokens_on_refresh
             requests = dict(calibration.requests)
