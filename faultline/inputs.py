@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sim.predict import Scenario
     from sim.statistics import Precision
 
-Backend = Literal["local", "simulated"]
+Backend = Literal["local", "kind", "simulated"]
 
 DEFAULT_SEED = 0
 """Used when neither the command line nor the experiment gives one, as the Chaos Toolkit extension does."""

@@ -32,16 +32,26 @@ def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
     size = inputs.size
     if size != "lab":
         raise InputError(
-            f"the local lab cannot run the size {size!r}",
+            f"the lab on this machine cannot run the size {size!r}",
             file="--size",
             expected="lab",
             hint="`--backend simulated` or `faultline predict` take any size",
         )
-    from chaos.host.capabilities import require
-
-    require()
-    _ensure_fits(inputs)
+    _ensure_able(backend)
+    _ensure_fits(inputs, backend)
     _ensure_free()
+
+
+def _ensure_able(backend: Backend) -> None:
+    """Refuse what this machine lacks the programs or the rights for."""
+    if backend == "kind":
+        from chaos.lab.kind import require as require_kind
+
+        require_kind()
+    else:
+        from chaos.host.capabilities import require
+
+        require()
 
 
 def on_kubernetes(backend: str, inputs: Inputs) -> bool:
@@ -68,14 +78,19 @@ def refuse_kubernetes_faults(inputs: Inputs, backend: str) -> None:
         raise inputs.experiment.document.error(*misfits)
 
 
-def _ensure_fits(inputs: Inputs) -> None:
-    """Refuse a topology that the local lab cannot hold, before a prediction of it is registered."""
+def _ensure_fits(inputs: Inputs, backend: Backend) -> None:
+    """Refuse a topology that the lab cannot hold, before a prediction of it is registered."""
     from chaos.errors import LabError
-    from chaos.lab.layout import Layout
+    from chaos.lab.layout import Layout, lab_directory
     from chaos.services import deployment
 
     try:
-        deployment.plan(inputs.topology, Layout.of(inputs.topology))
+        if backend == "kind":
+            from chaos.lab import kind
+
+            kind.ensure_fits(inputs.topology, lab_directory())
+        else:
+            deployment.plan(inputs.topology, Layout.of(inputs.topology))
     except LabError as error:
         raise InputError(str(error), file=inputs.files["topology"][0]) from None
 
@@ -132,6 +147,10 @@ def open_lab(inputs: Inputs, backend: Backend, note: Callable[[str], None]) -> L
         from sim.engine.reference import Simulation
 
         return SimulatedLab(Simulation(inputs.calibration, inputs.size, inputs.platform))
+    if backend == "kind":
+        from chaos.lab.kind import KindLab
+
+        return KindLab(progress=note, seed=inputs.seed)
     from chaos.lab.local import LocalLab
 
     return LocalLab(progress=note, seed=inputs.seed)

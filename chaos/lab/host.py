@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from chaos.faults.registry import Registry
 from chaos.host import processes
 from chaos.host.cgroups import Cgroups
 from chaos.lab import generators
-from chaos.lab.base import Injected, LabFacts
+from chaos.lab.base import ComponentStatus, Endpoint, Injected, LabFacts
 from chaos.lab.layout import lab_directory
 from chaos.lab.state import LabState, Load, StateFile
 from chaos.lock import LabLock
@@ -64,7 +65,7 @@ class LabClock:
             time.sleep(seconds)
 
 
-class HostLab:
+class HostLab(ABC):
     """The half of a lab that does not depend on how its sites run.
 
     A new object attaches itself to the lab that is up in its directory, whoever brought it up.
@@ -101,13 +102,25 @@ class HostLab:
         """The network between the sites, not up yet."""
         return Wan(topology, self.directory, self._cgroups, self._seed)
 
+    @abstractmethod
+    def up(self, topology: Topology) -> None:
+        """Start everything and return when the service answers at every site."""
+
+    @abstractmethod
+    def status(self) -> list[ComponentStatus]:
+        """True state of every component."""
+
+    @abstractmethod
+    def endpoints(self) -> list[Endpoint]:
+        """Addresses of every front end and service."""
+
+    @abstractmethod
     def _targets(self) -> Any:
         """What faults may do to this lab: the context that `faults` takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
         """The consistency audit."""
-        raise NotImplementedError
 
     # ---------------------------------------------------------------- up and down
 

@@ -228,7 +228,11 @@ def run(
     experiment: ExperimentArgument,
     backend: Annotated[
         BackendName,
-        typer.Option("--backend", help="Where it runs: real daemons, or the simulator (validates nothing)."),
+        typer.Option(
+            "--backend",
+            help="Where it runs: real daemons on namespaces (local) or in a Kubernetes cluster per site "
+            "(kind), or the simulator (validates nothing).",
+        ),
     ] = BackendName.LOCAL,
     seed: SeedOption = None,
     overrides: SetOption = None,
@@ -249,7 +253,7 @@ def run(
     from faultline.run import run as run_experiment
 
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications, backend=backend)
-    name: Backend = "local" if backend is BackendName.LOCAL else "simulated"
+    name: Backend = backend.value
     ensure_runnable(name, inputs)
     say(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}")
     finished = run_experiment(inputs, name, Home.find(), display())

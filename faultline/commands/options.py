@@ -13,7 +13,15 @@ class BackendName(StrEnum):
     """Where an experiment runs."""
 
     LOCAL = "local"
+    KIND = "kind"
     SIMULATED = "simulated"
+
+
+class LabName(StrEnum):
+    """Which lab of real daemons."""
+
+    LOCAL = "local"
+    KIND = "kind"
 
 
 class PredictedBackend(StrEnum):
