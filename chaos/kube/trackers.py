@@ -87,8 +87,6 @@ class PodTracker(_Keyed):
         if gone:
             if was is not None:
                 del self._states[_uid(found)]
-                if was.ready:
-                    yield Seen(now, name, "pod.not-ready", pod)
                 if not was.deleting:
                     yield Seen(now, name, "pod.deleted", pod)
             return
