@@ -33,7 +33,11 @@ class ImageArchive:
         The same tree gives the same layer: files in order of their names, without times.
         """
         unnamed = self.directory / "layer"
-        command = ["tar", "--numeric-owner", "--sort=name", "--mtime=@0", "--xattrs", "-C", str(tree)]
+        command = [
+            *("tar", "--numeric-owner", "--sort=name", "--mtime=@0"),
+            *("--xattrs", "--xattrs-include=security.capability"),
+            *("--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "-C", str(tree)),
+        ]
         digest = hashlib.sha256()
         with (
             unnamed.open("wb") as file,
