@@ -29,7 +29,7 @@ from chaos.kube.entry import galera, redis
 from chaos.kube.entry.galera import NOWHERE, Position
 from chaos.kube.entry.install import install
 from chaos.kube.entry.redis import Opinion
-from chaos.services.galera import saved_state
+from chaos.services.galera import PROVIDER, saved_state
 
 UUID = "aaaaaaaa-0000-1000-8000-00000000abcd"
 OTHER = "bbbbbbbb-0000-1000-8000-00000000abcd"
@@ -67,29 +67,21 @@ class TestFounding:
         state = saved_state(UUID, 12)
         assert galera.saved_position(state) == Position(UUID, 12)
         assert not galera.may_found(state)
-        assert galera.may_found(galera.allow_founding(state))
-        assert galera.allow_founding(state).replace("bootstrap: 1", "bootstrap: 0") == state
+        assert galera.may_found(galera.with_permission(state, True))
+        assert galera.with_permission(galera.with_permission(state, True), False) == state
 
     @given(st.text(max_size=60))
     def test_garbage_is_no_position(self, text: str) -> None:
         """A damaged file never crashes the start, and never looks like a position by chance."""
         assert Position.parse(text) is None
         assert galera.saved_position(text) is None
-        assert galera.allow_founding(text) == text or "safe_to_bootstrap" in text
+        assert galera.with_permission(text, True) == text or "safe_to_bootstrap" in text
 
     def test_a_member_of_no_history_has_no_position(self) -> None:
         """Galera writes zeros where it knows nothing."""
         assert Position.parse(f"{NOWHERE}:-1") is None
         assert Position.parse(f"{UUID}:-1") == Position(UUID, -1)
         assert Position.parse(f"{UUID}:7,0-1-2") == Position(UUID, 7)
-
-    def test_a_start_that_came_to_nothing_costs_no_copy_of_the_data(self) -> None:
-        """Galera forgets the seqno at its start; without a change since it is that of the installation."""
-        started = saved_state(UUID, 0).replace("seqno:   0", "seqno:   -1")
-        assert galera.standing(None, started) == Position(UUID, 0)
-        assert galera.standing(Position(UUID, 9), started) == Position(UUID, 9)
-        assert galera.standing(None, saved_state(UUID, 12)) == Position(UUID, 12)
-        assert galera.standing(None, saved_state(NOWHERE, -1)) is None
 
     def test_founding_and_joining_differ_in_one_argument(self) -> None:
         """A founder says so; both tell where they stand if they know."""
@@ -208,7 +200,7 @@ def _install_settings(place: Path) -> dict[str, Any]:
         "database": "iam",
         "seed": {"users": 3, "bcrypt_cost": 4},
         "accounts": str(accounts),
-        "files": {"grastate.dat": saved_state(UUID, 0)},
+        "galera": None,
     }
 
 
@@ -271,15 +263,44 @@ def test_a_replication_server_is_installed_serves_and_ends_as_its_process_does(p
         assert ("data directory made" in told) == (number == 0)
 
 
+def _install_as_mysql(place: Path, settings: dict[str, Any]) -> None:
+    """As in a pod everything is done by one account, which owns what it has written."""
+    settings["options"].remove("--user=mysql")
+    (place / "settings.json").write_text(json.dumps(settings))
+    code = (
+        "import json, pathlib; from chaos.kube.entry.install import install; "
+        f"place = pathlib.Path({str(place)!r}); "
+        "print(install(place / 'home', json.loads((place / 'settings.json').read_text())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        user="mysql",
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.lab
 def test_a_pod_that_died_over_its_data_begins_anew(place: Path) -> None:
-    """Half a data directory is never taken for a whole one."""
+    """Half a data directory is never taken for a whole one; a member's data knows its position."""
     home = place / "home"
     (home / "data.new").mkdir(parents=True)
     (home / "data.new" / "ibdata1").write_text("half of it")
-    shutil.chown(home, "mysql", "mysql")
+    for path in (home, home / "data.new", home / "data.new" / "ibdata1"):
+        shutil.chown(path, "mysql", "mysql")
     settings = _install_settings(place)
-    assert install(home, settings)
+    settings["galera"] = {"provider": str(PROVIDER), "state": saved_state(UUID, 0), "view": "my_uuid: x\n"}
+    _install_as_mysql(place, settings)
     assert not (home / "data.new").exists() and (home / "data" / "iam").is_dir()
-    assert (home / "data" / "grastate.dat").read_text() == settings["files"]["grastate.dat"]
+    state = (home / "data" / "grastate.dat").read_text()
+    # The founding itself is the first change of the history.
+    assert galera.saved_position(state) == Position(UUID, 1) and not galera.may_found(state)
+    assert (home / "data" / "gvwstate.dat").read_text() == "my_uuid: x\n"
+    (place / "my.cnf").write_text(
+        f"[mysqld]\nuser=mysql\ndatadir={home}/data\ninnodb-log-file-size=8M\nwsrep-on=ON\n"
+        f"wsrep-provider={PROVIDER}\nwsrep-cluster-address=gcomm://\nbinlog-format=ROW\n"
+    )
+    assert galera.recover(place / "my.cnf", home) == Position(UUID, 1)
     assert not install(home, settings)

@@ -230,11 +230,11 @@ class TestDatabase:
             for file, text in find(objects, "ConfigMap", "db")["data"].items():
                 if file.endswith(".json"):
                     seen[site, file.partition(".")[0]] = json.loads(text)
-        views = {key: one["install"]["files"].get("gvwstate.dat", "") for key, one in seen.items()}
+        views = {key: one["install"]["galera"]["view"] for key, one in seen.items()}
         assert len([view for view in views.values() if view]) == founders
         assert views["ral", "db-0"].count("\nmember:") == views["cam", "db-0"].count("\nmember:") == founders
         assert bool(views["ral", "db-1"]) == (management == "Parallel")
-        assert {one["install"]["files"]["grastate.dat"] for one in seen.values()} == {
+        assert {one["install"]["galera"]["state"] for one in seen.values()} == {
             "# GALERA saved state\nversion: 2.1\nuuid:    aaaaaaaa-0000-1000-8000-00000000abcd\n"
             "seqno:   0\nsafe_to_bootstrap: 0\n"
         }

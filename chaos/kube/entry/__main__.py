@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 USAGE = 64
+CONFIG = 78
+"""EX_CONFIG: what the pod was given does not fit its settings."""
 
 
 def main(arguments: list[str]) -> int:
@@ -20,13 +22,17 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return USAGE
-    if role == "redis":
-        from chaos.kube.entry.redis import run
+    try:
+        if role == "redis":
+            from chaos.kube.entry.redis import run
 
-        return run(settings)
-    from chaos.kube.entry.database import run as run_database
+            return run(settings)
+        from chaos.kube.entry.database import run as run_database
 
-    return run_database(settings)
+        return run_database(settings)
+    except (OSError, KeyError) as error:
+        print(f"{path}: {type(error).__name__}: {error}", file=sys.stderr)
+        return CONFIG
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -51,11 +52,12 @@ def run(settings: Mapping[str, Any]) -> int:
     except InstallError as error:
         _say(str(error))
         return CONFIG
-    health = Health(home / "mariadb.sock", cluster is not None, lambda: unjoined.unlink(missing_ok=True))
+    health = Health(home / "mariadb.sock", cluster is not None)
     server = serve(health, settings["health_port"])
     added: Sequence[str] = ()
     if cluster is not None:
         added = _prepare_member(home, options, cluster, health)
+        threading.Thread(target=_note_joining, args=(health, unjoined), daemon=True).start()
     process = subprocess.Popen(["mariadbd", f"--defaults-file={options}", *added])
     try:
         return _wait_for(process)
@@ -66,15 +68,15 @@ def run(settings: Mapping[str, Any]) -> int:
 def _prepare_member(home: Path, options: Path, cluster: Mapping[str, Any], health: Health) -> Sequence[str]:
     state_file, view = home / "data" / "grastate.dat", home / "data" / "gvwstate.dat"
     state = state_file.read_text() if state_file.exists() else ""
-    position = galera.standing(galera.recover(options, home), state)
+    position = galera.recover(options, home) or galera.saved_position(state)
     unjoined = home / UNJOINED
     peers = {int(number): str(address) for number, address in cluster["peers"].items()}
     found = not peers or galera.may_found(state)
-    if not found and unjoined.exists():
+    if not found and (unjoined.exists() or not view.exists()):
         found = _look_for_others(position, int(cluster["number"]), peers, health)
     if found:
         view.unlink(missing_ok=True)
-        state_file.write_text(galera.allow_founding(state))
+        state_file.write_text(galera.with_permission(state, True))
     else:
         unjoined.touch()
     how = "founds the cluster" if found else "restores its last view" if view.exists() else "joins the others"
@@ -88,7 +90,7 @@ def _look_for_others(
 ) -> bool:
     """Wait until somebody can be joined (False) or it is this member that founds the cluster (True)."""
     health.looking = str(position or "")
-    _say("the last start found nobody: asking the other members for their positions")
+    _say("asking the other members for their positions")
     with ThreadPoolExecutor(max(1, len(peers))) as pool:
         while True:
             answers = dict(zip(peers, pool.map(_state_of, peers.values()), strict=True))
@@ -102,6 +104,12 @@ def _look_for_others(
             if galera.founder({**looking, number: position}, len(peers) + 1) == number:
                 return True
             time.sleep(LOOK_EVERY)
+
+
+def _note_joining(health: Health, unjoined: Path) -> None:
+    while not health.is_ready():
+        time.sleep(LOOK_EVERY)
+    unjoined.unlink(missing_ok=True)
 
 
 def _state_of(address: str) -> dict[str, Any] | None:

@@ -6,9 +6,9 @@ The rules, in order (components.md 1.11, 1.12):
 2. `safe_to_bootstrap: 1` in `grastate.dat`: it was the last to leave in an orderly stop of all.
 3. A saved view (`gvwstate.dat`): the whole cluster died at once. Galera forms the primary component
    again by itself as soon as all members of that view are back; until then this one waits.
-4. Else it joins whoever is there. When that failed at the last start although it had no better choice,
-   the members ask each other for their positions, and if all of them are looking for somebody to join,
-   the one that is farthest founds the cluster.
+4. Else, or when the last start came to nothing, it asks the others, again and again, how they are. If
+   one of them runs, it joins. If all of them are looking for somebody to join as it is, the one that is
+   farthest founds the cluster: that is so when all were stopped at the same time.
 
 No rule lets a member found a cluster while another one may still serve: rule 4 needs the answer of all.
 """
@@ -62,9 +62,9 @@ def may_found(state: str) -> bool:
     return re.search(r"^safe_to_bootstrap:\s*1\s*$", state, re.MULTILINE) is not None
 
 
-def allow_founding(state: str) -> str:
-    """A `grastate.dat` with which Galera agrees to found a cluster."""
-    return re.sub(r"^safe_to_bootstrap:.*$", "safe_to_bootstrap: 1", state, flags=re.MULTILINE)
+def with_permission(state: str, to_found: bool) -> str:
+    """A `grastate.dat` with which Galera agrees to found a cluster, or does not."""
+    return re.sub(r"^safe_to_bootstrap:.*$", f"safe_to_bootstrap: {int(to_found)}", state, flags=re.MULTILINE)
 
 
 def founder(positions: Mapping[int, Position | None], members: int) -> int | None:
@@ -109,25 +109,6 @@ def recover(options: Path, home: Path) -> Position | None:
     log.unlink(missing_ok=True)
     found = re.findall(r"WSREP: Recovered position: *(\S+)", text)
     return Position.parse(found[-1]) if found else None
-
-
-def standing(recovered: Position | None, state: str) -> Position | None:
-    """Where a member stands.
-
-    Args:
-        recovered: what the storage engine says.
-        state: its `grastate.dat`.
-
-    Returns:
-        What the storage engine says. If that knows nothing, no change of the cluster has ever reached it:
-        the data is as it was installed, at seqno 0 of the history that `grastate.dat` names, also when
-        Galera has put -1 there for a start that came to nothing. None if not even a history is named, as
-        while a state transfer is under way.
-    """
-    if recovered is not None:
-        return recovered
-    saved = saved_position(state)
-    return None if saved is None else Position(saved.uuid, max(saved.seqno, 0))
 
 
 def arguments(position: Position | None, found_cluster: bool) -> Sequence[str]:

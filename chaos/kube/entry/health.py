@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import SO_REUSEADDR, SOL_SOCKET
@@ -51,15 +50,14 @@ class Health:
     Args:
         socket: of the server.
         clustered: whether it is a Galera member.
-        on_ready: called whenever the server is found serving.
     """
 
-    def __init__(self, socket: Path, clustered: bool, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, socket: Path, clustered: bool) -> None:
         self._socket = socket
         self._clustered = clustered
-        self._on_ready = on_ready
-        self.looking: str | None = None
-        """The member's position while it looks for a cluster to join; None once its server runs."""
+        self.looking: str | None = "" if clustered else None
+        """The member's position, as far as known, until it starts its server; None from then on. Others
+        must not take a member for running that has not made up its mind: they would join each other."""
 
     def is_ready(self) -> bool:
         """Whether the server serves."""
@@ -70,10 +68,7 @@ class Health:
             [[answer]] = ask(self._socket, question)
         except (pymysql.err.MySQLError, OSError, ValueError):
             return False
-        ready = str(answer["Value"]) == "ON"
-        if ready:
-            self._on_ready()
-        return ready
+        return str(answer["Value"]) == "ON"
 
     def state(self) -> dict[str, Any]:
         """What other members and observers want to know."""

@@ -3,15 +3,23 @@
 Every member makes the same one for itself: tables, clients and users of the identity service
 depend on the topology only, and are written before replication begins. So members that start for
 the first time agree already, and nobody has to copy data over the wide-area network.
+
+A Galera member has to have its position inside of its data files, or it cannot even receive what it has
+missed: its server runs once as a cluster of one, whose first and only change is the cluster's founding.
 """
 
 from __future__ import annotations
 
 import shutil
+import socket as socketlib
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from chaos.kube.entry import galera
+from chaos.kube.entry.health import Health
 
 PATIENCE = 300.0
 """Seconds for one step: a pod may have a small part of a core."""
@@ -30,7 +38,8 @@ def install(home: Path, settings: Mapping[str, Any]) -> bool:
         home: the server's directory, on its volume.
         settings: `options`: daemon options that shape the data files; `database`: name of the schema;
             `seed`: keywords of `chaos.iam.schema.Seed`, or null for none; `accounts`: path of an SQL
-            script that makes the accounts; `files`: name -> content of what else lies in the directory.
+            script that makes the accounts; `galera`: null, or `provider` (path), `state` (`grastate.dat` to
+            begin with) and `view` (`gvwstate.dat`; empty for a member that is in none).
 
     Raises:
         InstallError: a step fails.
@@ -56,10 +65,69 @@ def install(home: Path, settings: Mapping[str, Any]) -> bool:
     server = ["mariadbd", "--no-defaults", "--bootstrap", f"--datadir={draft}", *options]
     _run(server, script(settings))
     (draft / "ib_buffer_pool").unlink(missing_ok=True)
-    for name, text in settings["files"].items():
-        (draft / name).write_text(text)
+    if settings["galera"] is not None:
+        _enter_history(draft, home / "i", options, settings["galera"])
     draft.rename(data)
     return True
+
+
+def _enter_history(data: Path, socket: Path, options: Sequence[str], member: Mapping[str, str]) -> None:
+    """Found a cluster of one and leave it in order; what remains is the position in the data files."""
+    state = data / "grastate.dat"
+    state.write_text(galera.with_permission(member["state"], True))
+    log = data / "founding.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                "mariadbd",
+                "--no-defaults",
+                f"--datadir={data}",
+                f"--socket={socket}",
+                f"--pid-file={data / 'pid'}",
+                "--skip-networking",
+                "--binlog-format=ROW",
+                "--innodb-autoinc-lock-mode=2",
+                "--wsrep-on=ON",
+                f"--wsrep-provider={member['provider']}",
+                "--wsrep-cluster-address=gcomm://",
+                "--wsrep-new-cluster",
+                "--wsrep-node-address=127.0.0.1",
+                # Nobody is to find this cluster: not on the address where the member listens later.
+                f"--wsrep-provider-options=gcache.size=1M;gmcast.listen_addr=tcp://127.0.0.1:{_free_port()}",
+                *options,
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        health = Health(socket, clustered=True)
+        health.looking = None
+        while not health.is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise InstallError(
+                    f"the server does not found its cluster\n{_tail(log.read_text('utf-8', 'replace'))}"
+                )
+            time.sleep(0.05)
+        process.terminate()
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise InstallError("the server does not end") from error
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    state.write_text(galera.with_permission(state.read_text(), False))
+    for name in ("galera.cache", "gvwstate.dat", "founding.log", "ib_buffer_pool"):
+        (data / name).unlink(missing_ok=True)
+    if member["view"]:
+        (data / "gvwstate.dat").write_text(member["view"])
+
+
+def _free_port() -> int:
+    with socketlib.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def script(settings: Mapping[str, Any]) -> str:
@@ -87,5 +155,8 @@ def _run(command: Sequence[str], text: str = "") -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InstallError(f"{command[0]}: {error}") from error
     if done.returncode:
-        tail = "\n".join(done.stdout.strip().splitlines()[-10:])
-        raise InstallError(f"{command[0]} failed with {done.returncode}\n{tail}")
+        raise InstallError(f"{command[0]} failed with {done.returncode}\n{_tail(done.stdout)}")
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-10:])

@@ -79,9 +79,10 @@ def servers(site: Site, workload: Workload, model: RedisSentinel) -> list[Object
     ]
 
 
+_FILE = f"{HOME_PATH}/sentinel.conf"
 _START = (
-    f'cp -n "{CONFIG_PATH}/sentinel.conf" "{HOME_PATH}/sentinel.conf" '
-    f'&& exec redis-server "{HOME_PATH}/sentinel.conf" --sentinel'
+    f"[ -s {_FILE} ] || {{ cp {CONFIG_PATH}/sentinel.conf {_FILE}.new && mv {_FILE}.new {_FILE}; }}; "
+    f"chmod 600 {_FILE} && exec redis-server {_FILE} --sentinel"
 )
 """Sentinel keeps what it learns in its configuration file, so the file is copied once, to its volume."""
 

@@ -47,13 +47,13 @@ def objects(
     config: dict[str, str] = {}
     for number in range(replicas):
         pod = f"{workload.name}-{number}"
-        options, cluster, data_files = (
-            _galera(site, workload, model, number)
-            if isinstance(model, Galera)
-            else _replication(site, workload, model)
-        )
+        if isinstance(model, Galera):
+            options, cluster, start = _galera(site, workload, model, number)
+            config[f"{pod}.json"] = _settings(site, pod, cluster, start)
+        else:
+            options = _replication(site, model)
+            config[f"{pod}.json"] = _settings(site, pod, None, None)
         config[f"{pod}.cnf"] = mariadb.option_file(options)
-        config[f"{pod}.json"] = _settings(site, pod, cluster, data_files)
     config_objects = config_map(workload.name, labels, config)
     secrets = secret(workload.name, labels, _secrets(site, workload, model))
     ports = {"mysql": MARIADB_PORT, "health": DATABASE_HEALTH_PORT}
@@ -127,17 +127,17 @@ def _galera(
     # is ready, so only the first ones can be in it.
     ordered = site.topology.kubernetes.pod_management == "OrderedReady"
     founders = [one for one in everyone if one[1] == 0 or not ordered]
-    data_files = {"grastate.dat": galera.saved_state(site.secrets.cluster, 0)}
-    if own in founders:
-        data_files["gvwstate.dat"] = galera.saved_view(founders.index(own) + 1, len(founders))
-    return options, cluster, data_files
+    start = {
+        "provider": str(galera.PROVIDER),
+        "state": galera.saved_state(site.secrets.cluster, 0),
+        "view": galera.saved_view(founders.index(own) + 1, len(founders)) if own in founders else "",
+    }
+    return options, cluster, start
 
 
-def _replication(
-    site: Site, workload: Workload, model: MariadbReplication
-) -> tuple[Mapping[str, object], None, Mapping[str, str]]:
+def _replication(site: Site, model: MariadbReplication) -> Mapping[str, object]:
     init_file = None if site.name == model.primary else PurePosixPath(SECRETS_PATH) / "follow.sql"
-    options = replication.options(
+    return replication.options(
         model,
         PurePosixPath(HOME_PATH),
         connections(site.topology),
@@ -145,11 +145,11 @@ def _replication(
         LISTEN,
         init_file,
     )
-    del workload
-    return options, None, {}
 
 
-def _settings(site: Site, pod: str, cluster: Mapping[str, Any] | None, data_files: Mapping[str, str]) -> str:
+def _settings(
+    site: Site, pod: str, cluster: Mapping[str, Any] | None, start: Mapping[str, str] | None
+) -> str:
     identity = next(iter(site.topology.services_of(IndigoIam).values()), None)
     seed = None
     if identity is not None:
@@ -166,7 +166,7 @@ def _settings(site: Site, pod: str, cluster: Mapping[str, Any] | None, data_file
             "database": mariadb.DATABASE,
             "seed": seed,
             "accounts": f"{SECRETS_PATH}/accounts.sql",
-            "files": data_files,
+            "galera": start,
         },
         "galera": cluster,
     }
