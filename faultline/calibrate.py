@@ -16,7 +16,8 @@ from pathlib import Path
 from faultline import facts
 from faultline.display import Display
 from faultline.home import Home, write_atomically
-from sim.calibration import Calibration, Samples, fit
+from faultline.inputs import find_calibration
+from sim.calibration import Calibration, PodTimes, Samples, fit, with_pod_times
 from topologies.errors import InputError
 from topologies.loader import load as load_topology
 from topologies.model import Topology
@@ -104,6 +105,56 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
             source=f"measured on this machine, one user at one site, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
+    return _written(calibration.model_copy(update={"pods": _known_pods(home)}), home)
+
+
+def _known_pods(home: Home) -> PodTimes | None:
+    """Times of a cluster that were measured before: measuring the rest anew does not lose them."""
+    try:
+        return find_calibration(home)[0].pods
+    except InputError:
+        return None  # what cannot be read is about to be replaced
+
+
+def run_pod_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
+    """Measure what a cluster takes to replace pods, and add it to this machine's calibration.
+
+    One small cluster at rest; the rest of the calibration stays as it is (the shipped one if there is
+    none).
+
+    Returns:
+        The calibration and its file.
+
+    Raises:
+        chaos.errors.MissingCapability: this machine cannot run the lab.
+        chaos.errors.LabError: the lab did not come up, or a pod did not come back.
+    """
+    from chaos.lab.kind import KindLab
+    from chaos.lab.kind import require as require_kind
+
+    require_kind()
+    home.create()
+    base, _ = find_calibration(home)
+    topology = load_topology("iris-1site", size="lab")
+    shown.phase("lab", "one cluster", 120.0)
+    lab = KindLab(progress=shown.note)
+    try:
+        lab.up(topology)
+        shown.phase("pods", "how long they take to be replaced", 60.0)
+        samples = lab.pod_times({"stateless": "web@ral", "database": "db@ral"}, rounds=3)
+    finally:
+        lab.down()
+    shown.phase("fit")
+    source = f"measured on kind on this machine, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    return _written(with_pod_times(base, samples, source), home)
+
+
+def _written(calibration: Calibration, home: Home) -> tuple[Calibration, Path]:
+    """Put a calibration where predictions find it.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
     path = home.calibration
     draft = path.with_name(f".{path.name}.draft")
     try:

@@ -362,6 +362,32 @@ def estimate(values: Sequence[float], floor_sem: float = 0.02) -> Estimate:
     return Estimate(mean=mean, cv=min(10.0, deviation / mean) if mean else 0.0, sem=sem)
 
 
+def with_pod_times(
+    base: Calibration, samples: Mapping[str, Sequence[float]], source: str = "measured"
+) -> Calibration:
+    """``base`` with times of a Kubernetes cluster; those that were not measured stay as they are.
+
+    Args:
+        base: everything else.
+        samples: seconds by name of a field of PodTimes.
+        source: where they come from, for people.
+
+    Raises:
+        ValueError: a name that PodTimes has not.
+    """
+    known = base.pods or PodTimes()
+    unknown = sorted(set(samples) - set(PodTimes.model_fields))
+    if unknown:
+        raise ValueError(f"PodTimes has no {', '.join(unknown)}")
+    measured = {name: estimate(values, 0.15) for name, values in samples.items() if values}
+    return base.model_copy(
+        update={
+            "pods": known.model_copy(update=measured),
+            "source": f"{base.source.partition('; pods')[0]}; pods {source}",
+        }
+    )
+
+
 def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
     """Turn raw baseline samples into a calibration.
 

@@ -9,10 +9,12 @@ whatever moment this process is killed at.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,8 +36,9 @@ from chaos.lab.kind_bringup import KindBringup, balancers
 from chaos.lab.kind_targets import KindTargets
 from chaos.lab.layout import HTTP_PORT, Layout
 from chaos.lab.state import LabState, Running
-from chaos.measure import consistency
+from chaos.measure import consistency, pods
 from chaos.services import deployment
+from experiments.observation import KUBERNETES
 from topologies.model import Haproxy, Topology
 
 IN_PODS = frozenset(
@@ -159,6 +162,11 @@ class KindLab(HostLab):
             found = [one for every in pool.map(components.status, state.sites) for one in every]
             return [*found, *outside.result()]
 
+    def pod_times(self, targets: Mapping[str, str], rounds: int = 2) -> dict[str, list[float]]:
+        """Seconds that the clusters take to make, start and end pods, see `chaos.measure.pods`."""
+        self._required()
+        return pods.pod_times(self._targets(), targets, rounds)
+
     @staticmethod
     def _outside(state: LabState, running: Running) -> ComponentStatus:
         """State of a daemon that runs outside the clusters."""
@@ -196,6 +204,9 @@ class KindLab(HostLab):
 
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
         return consistency.audit(state.topology, self._components().databases(), samples)
+
+    def _about(self) -> dict[str, Any]:
+        return {"platform": KUBERNETES}
 
     def _cluster_wan(self) -> ClusterWan:
         wan = self._wan

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
+
 import typer
 
 from faultline.commands.options import JsonOption
@@ -63,16 +66,34 @@ def heal(as_json: JsonOption = False) -> ExitCode:
     return ExitCode.HELD
 
 
-def calibrate(as_json: JsonOption = False) -> ExitCode:
-    """Measure this machine's service demands: one user, one site, no faults. Less than two minutes."""
-    from faultline.calibrate import run_calibration
+class CalibratedBackend(StrEnum):
+    """What a calibration is measured on."""
+
+    LOCAL = "local"
+    KIND = "kind"
+
+
+def calibrate(
+    backend: Annotated[
+        CalibratedBackend,
+        typer.Option(
+            "--backend",
+            help="local: what requests cost and components take to start. kind: what a cluster takes to "
+            "replace pods, added to that.",
+        ),
+    ] = CalibratedBackend.LOCAL,
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Measure this machine at rest: one user, one site, no load. Some two minutes."""
+    from faultline.calibrate import run_calibration, run_pod_calibration
     from faultline.console import out, print_json
     from faultline.display import display
     from faultline.home import Home
     from faultline.signals import patient_with_signals
 
     with patient_with_signals(), display() as shown:
-        calibration, path = run_calibration(Home.find(), shown)
+        measure = run_calibration if backend is CalibratedBackend.LOCAL else run_pod_calibration
+        calibration, path = measure(Home.find(), shown)
     if as_json:
         data = calibration.model_dump(mode="json")
         print_json({"path": str(path), "hash": calibration.hash, "calibration": data})
