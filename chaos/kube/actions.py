@@ -20,6 +20,7 @@ from typing import Any
 from chaoslib.exceptions import ActivityFailed
 
 from chaos.errors import InjectionError
+from chaos.kube.addresses import NAMESPACE
 from chaos.kube.api import Cluster, Object, Refused, Unreachable, path_of
 from chaos.kube.context import ALLOWED_LABEL, Pod, Workload
 from chaos.kube.manifests.objects import ISOLATED_LABEL
@@ -45,15 +46,24 @@ _no_kubeconfig = threading.RLock()
 
 
 class ClusterActions:
-    """The actions of one cluster: a `chaos.kube.context.Actions`."""
+    """The actions of one cluster: a `chaos.kube.context.Actions`.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args:
+        cluster: its API server.
+        owned: whether the lab has made the cluster, so that also what is not the lab's own namespace
+            exists for it alone.
+    """
+
+    def __init__(self, cluster: Cluster, *, owned: bool = False) -> None:
         self._cluster = cluster
+        self._owned = owned
 
     # ---------------------------------------------------------------- looking
 
     def ensure_allowed(self, namespace: str) -> None:
         """Refuse a namespace that is not labelled for chaos."""
+        if self._owned and namespace != NAMESPACE:
+            return
         with self._explained("get", "namespaces"):
             found = self._cluster.get("v1", "Namespace", namespace)
         if found is None:

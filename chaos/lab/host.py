@@ -216,12 +216,14 @@ class HostLab(ABC):
         with self._file.guard:
             topology = self._required().topology
             record = self.faults.inject(self._targets(), self._undo_log(), fault)
-            now = time.time()
+            # The moment before anything was touched: what an API server is asked for takes its time, and
+            # the first consequences are seen before the last answer.
+            now = record.at
             self._note(Seen(now, "experiment", "fault.inject", _spell(fault)))
             self._note_links(_links_cut(fault, topology), now, "link.cut")
             name = str(record.id)
             self._file.update(lambda state: replace(state, windows=(*state.windows, (name, now, None))))
-            return Injected(name, fault, self.clock.now())
+            return Injected(name, fault, self.clock.now() - (time.time() - now))
 
     def undo(self, injected: Injected) -> None:
         """Take ``injected`` back; harmless when it is already gone.
@@ -310,6 +312,7 @@ class HostLab(ABC):
             ),
             extra={
                 "backend": self.backend,
+                **self._about(),
                 "event_resolution": PERIOD,
                 "health": found.data(),
                 "disturbed": finding.disturbed,
@@ -319,6 +322,10 @@ class HostLab(ABC):
                 "seed": state.load.seed,
             },
         )
+
+    def _about(self) -> dict[str, Any]:
+        """What else belongs into the extras of an observation."""
+        return {}
 
     # ---------------------------------------------------------------- state
 

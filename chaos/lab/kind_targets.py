@@ -85,7 +85,7 @@ class KindTargets:
         """
         if site not in self._clusters:
             raise InjectionError(f"there is no site {site}; the topology has {', '.join(self._clusters)}")
-        return ClusterActions(self._clusters[site])
+        return ClusterActions(self._clusters[site], owned=True)
 
     def workload(self, component: Component) -> Workload:
         """What keeps the component's pods."""
