@@ -17,6 +17,9 @@ from topologies.quantities import BANDWIDTH_UNITS, DURATION_UNITS, RATIO_UNITS, 
 OVERHEAD = 75.0
 """Seconds for bringing the local lab up and down and for the audit, on two cores."""
 
+CLUSTER_OVERHEAD = 180.0
+"""The same for a lab of two kind clusters whose images are there."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -58,13 +61,16 @@ class Plan:
 def make_plan(inputs: Inputs) -> Plan:
     """Say what running ``inputs`` would do."""
     duration = inputs.experiment.workload.duration
+    touched = "namespaces (fl-*), control group (faultline) and directory"
+    if inputs.platform is not None:
+        touched = f"clusters (fl-*), {touched}"
     return Plan(
         inputs.experiment.title,
         [_step(scheduled, inputs.topology) for scheduled in inputs.timeline],
         duration,
-        duration + OVERHEAD,
+        duration + (OVERHEAD if inputs.platform is None else CLUSTER_OVERHEAD),
         [
-            "only the lab's own namespaces (fl-*), control group (faultline) and directory are touched",
+            f"only the lab's own {touched} are touched",
             "each inverse is on disk before its fault is applied",
             "after a crash or power cut: faultline heal",
         ],
