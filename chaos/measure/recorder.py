@@ -20,6 +20,7 @@ from typing import Any
 from chaos.errors import LabError
 from chaos.host.cgroups import Cgroups, Throttled
 from chaos.host.processes import is_alive, is_stopped
+from chaos.kube.accounting import NodeUsage
 from chaos.lab.state import STATE_FILE, LabState, Running
 from chaos.measure.collectors import (
     PERIOD,
@@ -134,10 +135,13 @@ class Sampler:
         self._cgroups = cgroups
         self._relay = relay
         self._before: tuple[float, CpuTimes, dict[str, float], dict[str, Throttled]] | None = None
+        self._clusters: NodeUsage | None = None
 
     def sample(self, state: LabState) -> Sample | None:
         """What happened since the last call; None at the first."""
         now = time.time()
+        if state.nodes and self._clusters is None:
+            self._clusters = NodeUsage(state.nodes, self._cgroups.hierarchy)
         cpu = CpuTimes.read(Path("/proc/stat").read_text())
         groups = {name: seconds for name in self._groups(state) if (seconds := self._used(name)) is not None}
         throttled = {site: found for site in state.sites if (found := self._throttled_of(site)) is not None}
@@ -164,15 +168,20 @@ class Sampler:
         )
 
     def _groups(self, state: LabState) -> list[str]:
-        return [*state.sites, "net", "load", *self._cgroups.children("load"), "recorder"]
+        watch = ["watch"] if state.nodes else []
+        return [*state.sites, "net", "load", *self._cgroups.children("load"), "recorder", *watch]
 
     def _used(self, name: str) -> float | None:
+        if self._clusters is not None and name in self._clusters.sites:
+            return self._clusters.cpu_seconds(name)
         try:
             return self._cgroups.cpu_seconds(name)
         except (OSError, LabError):
             return None
 
     def _throttled_of(self, site: str) -> Throttled | None:
+        if self._clusters is not None:
+            return self._clusters.throttled(site)
         try:
             return self._cgroups.throttled(site)
         except (OSError, LabError):

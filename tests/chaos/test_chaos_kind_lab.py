@@ -1,0 +1,213 @@
+"""The lab on kind by what is special about it: links between clusters, gateways, what a SIGKILL leaves.
+
+One pair of clusters serves the whole module; it is kept between the labs that run on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chaos.faults.context import Component
+from chaos.heal import heal
+from chaos.host import namespaces
+from chaos.kube import clusters, docker
+from chaos.kube.links import round_trip
+from chaos.kube.settings import node_name
+from chaos.lab.kind import KindLab
+from chaos.lab.state import LabState
+from chaos.services import http, mariadb
+from experiments.kubernetes_faults import ApiServerDown, GatewayKill
+from topologies.loader import load
+from topologies.model import Topology
+
+pytestmark = pytest.mark.kind
+
+TOLERANCE = 0.002
+"""Seconds that the round trip between pods may differ from the topology's."""
+
+
+def topology() -> Topology:
+    """Two sites, a cluster each."""
+    return load("iris-2site-galera", size="lab")
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[None]:
+    """Clusters that stay between the labs of this module, and nothing that stays after it."""
+    KindLab().prepare(topology())
+    try:
+        yield
+    finally:
+        heal(keep_clusters=False)
+
+
+@pytest.fixture(scope="module")
+def lab(kept: None) -> Iterator[KindLab]:
+    """The lab, up."""
+    lab = KindLab()
+    try:
+        lab.up(topology())
+        yield lab
+    finally:
+        lab.down()
+
+
+def state_of(lab: KindLab, component: str) -> str:
+    """State of one component."""
+    return {one.component: one.state for one in lab.status()}[component]
+
+
+def until(holds: Callable[[], bool], what: str, patience: float = 60.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, f"after {patience:g} s still not: {what}"
+        time.sleep(0.3)
+
+
+@contextmanager
+def inside(lab: KindLab, component: Component) -> Iterator[tuple[str, str]]:
+    """A name for the network of a component's pod, and the pod's address."""
+    live = lab._components().find(component)
+    name = f"fl-test-{component.site}"
+    namespaces.attach(name, live.processes[0].pid)
+    try:
+        yield name, live.address
+    finally:
+        namespaces.delete(name)
+
+
+def trips(namespace: str, address: str) -> list[float]:
+    """Round trips that succeeded, of ten."""
+    found = [round_trip(namespace, address, 1.0, number) for number in range(10)]
+    return [one for one in found if one is not None]
+
+
+def test_pods_of_two_clusters_are_the_topologys_round_trip_apart(lab: KindLab) -> None:
+    """A pod reaches a pod of the other cluster by its own address, in the link's RTT."""
+    (link,) = topology().links
+    with (
+        inside(lab, Component("iam", "ral")) as (here, _),
+        inside(lab, Component("iam", "cam")) as (_, there),
+    ):
+        found = trips(here, there)
+    assert len(found) == 10
+    assert statistics.median(found) == pytest.approx(link.rtt, abs=TOLERANCE)
+
+
+def test_both_members_are_in_one_primary_component(lab: KindLab) -> None:
+    """Galera spans the clusters: each member counts both."""
+    for server in lab._components().databases():
+        status = mariadb.variables(server, "wsrep_cluster_%")
+        assert (status["wsrep_cluster_size"], status["wsrep_cluster_status"]) == ("2", "Primary")
+
+
+def test_tokens_are_issued_at_both_front_ends(lab: KindLab) -> None:
+    """A user next to each site gets a token through its HAProxy, and the health page says who answered."""
+    layout = LabState.read(lab.directory).layout
+    for site in topology().sites:
+        namespace, address = layout.users_namespace(site), layout.public(site)
+        assert http.get(namespace, address, 80, "/actuator/health", 5.0)[0] == 200
+        program = (
+            "import urllib.request, urllib.parse, base64, json, sys\n"
+            "from chaos.iam.schema import LOADTEST as c\n"
+            "auth = base64.b64encode(f'{c.client_id}:{c.secret}'.encode()).decode()\n"
+            "form = {'grant_type': 'client_credentials', 'scope': 'scim:read'}\n"
+            "body = urllib.parse.urlencode(form).encode()\n"
+            f"r = urllib.request.Request('http://{address}/token', body, {{'Authorization': 'Basic ' + auth,"
+            " 'Host': 'iam.faultline.test'})\n"
+            "a = urllib.request.urlopen(r, timeout=10)\n"
+            "print(a.headers['X-Front-End'], 'access_token' in json.load(a))"
+        )
+        argv = namespaces.argv_inside(namespace, [sys.executable, "-c", program])
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        assert said.stdout.split() == [site, "True"], said.stderr
+
+
+def test_another_process_sees_the_same_lab(lab: KindLab) -> None:
+    """State on disk is enough: a new object knows all components and their states."""
+    other = KindLab(lab.directory)
+    assert other.status() == lab.status()
+    assert other.facts().facts == lab.facts().facts
+
+
+def test_facts_name_what_two_runs_may_differ_in(lab: KindLab) -> None:
+    """Versions, images, WireGuard, CPU limits and whether NetworkPolicies are enforced are on record."""
+    facts = lab.facts().facts
+    assert set(facts["versions"]["kubernetes"]) == set(topology().sites)
+    assert facts["network"]["wireguard"]["implementation"] in ("kernel", "wireguard-go")
+    assert facts["cpu_limits"]["ral"]["iam"] == topology().sites["ral"].cpu
+    assert facts["images"]["lab"] and facts["images"]["node"]
+    assert set(facts["network_policies"]) == set(topology().sites)
+    json.dumps(facts)
+
+
+def test_a_cluster_that_cannot_be_asked_is_unknown_and_goes_on(lab: KindLab) -> None:
+    """Without its API server a cluster's components are `unknown`, never `up`, and users are still served."""
+    layout = LabState.read(lab.directory).layout
+    injected = lab.inject(ApiServerDown(site="cam"))
+    try:
+        until(lambda: state_of(lab, "db@cam") == "unknown", "unknown")
+        states = {one.component: one.state for one in lab.status()}
+        assert {state for name, state in states.items() if name.endswith("@cam")} == {"unknown"}
+        assert {state for name, state in states.items() if name.endswith("@ral")} == {"up"}
+        assert http.get(layout.users_namespace("cam"), layout.public("cam"), 80, "/actuator/health")[0] == 200
+    finally:
+        lab.undo(injected)
+    until(lambda: state_of(lab, "db@cam") == "up", "up again", 90.0)
+
+
+def test_a_killed_gateway_is_replaced_and_restores_the_link(lab: KindLab) -> None:
+    """The pod that Kubernetes puts in its place sets interface, routes and rules up by itself."""
+    layout = LabState.read(lab.directory).layout
+    ends = (layout.namespace("ral"), layout.overlay("cam"))
+    assert round_trip(*ends, 1.0) is not None
+    (before,) = lab._targets().gateway("ral")
+    injected = lab.inject(GatewayKill(site="ral"))
+    until(lambda: [one.uid for one in lab._targets().gateway("ral")] not in ([], [before.uid]), "another pod")
+    until(lambda: round_trip(*ends, 1.0) is not None, "the link again")
+    lab.undo(injected)
+    until(lambda: {one.state for one in lab.status()} == {"up"}, "everything up")
+
+
+def test_what_a_sigkill_leaves_is_put_right(lab: KindLab) -> None:
+    """The harness is killed with a node frozen and a link cut: heal puts both right, down leaves nothing."""
+    lab.down()
+    program = (
+        "import time; from chaos.lab.kind import KindLab; from topologies.loader import load\n"
+        "from experiments.faults import Partition; from experiments.kubernetes_faults import NodePause\n"
+        "lab = KindLab(); lab.up(load('iris-2site-galera', size='lab'))\n"
+        "lab.inject(Partition(isolate=['cam'])); lab.inject(NodePause(node='cam/0'))\n"
+        "print('broken', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as harness:
+        assert harness.stdout is not None
+        assert harness.stdout.readline().strip() == "broken"
+        os.kill(harness.pid, signal.SIGKILL)
+    node = node_name("cam", 0)
+    assert docker.inspect([node])[0].state == "paused"
+    done = heal()
+    assert any("NodePause" in line or "node-pause" in line for line in done)
+    assert any("partition" in line for line in done)
+    # The clusters were made to be kept: they are still there, and well.
+    assert docker.inspect([node])[0].state == "running"
+    assert clusters.Kept.read() is not None
+    assert namespaces.names() == []
+    heal(keep_clusters=False)
+    assert docker.nodes(namespaces.PREFIX) == []
+    assert docker.docker("network", "inspect", clusters.NETWORK, check=False).returncode != 0
+    assert not lab.directory.exists()
+    volumes = docker.docker("volume", "ls", "--quiet").stdout.split()
+    assert not [name for name in volumes if name.startswith(namespaces.PREFIX)]
+    assert namespaces.PREFIX + "cam" not in Path("/proc/self/mountinfo").read_text()
