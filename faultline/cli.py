@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from faultline.commands import compare, experiment, house, lab, ledger, manifests, report, setup
+from faultline.commands import compare, experiment, house, lab, ledger, manifests, report, setup, sweep
 from faultline.exits import ExitCode
 from faultline.guard import run_guarded
 
@@ -72,6 +72,7 @@ def root(
 setup.register(app)
 manifests.register(app)
 experiment.register(app)
+sweep.register(app)
 report.register(app)
 compare.register(app)
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look back")

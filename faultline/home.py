@@ -134,6 +134,11 @@ class Home:
         """The calibration measured on this machine, if there is one."""
         return self.root / "calibration.json"
 
+    @property
+    def sweeps(self) -> Path:
+        """The journal of all sweeps."""
+        return self.root / "sweeps.sqlite"
+
     def create(self) -> Home:
         """Make the directories.
 

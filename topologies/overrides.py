@@ -12,6 +12,9 @@ from topologies.document import Document, Position, parse_value
 from topologies.errors import InputError, Path, dotted, nearest, suggestion
 
 _STEP = re.compile(r"(?P<key>[^.\[\]=\s]+)|\[(?P<index>\d{1,6})\]")
+EVERY = "[*]"
+"""Stands for every index of a list."""
+
 _EXAMPLE = "as in services.frontend.reach=all or links[0].rtt=200ms"
 
 
@@ -32,12 +35,16 @@ def override(document: Document, text: str) -> Document:
     """Give a copy of ``document`` with the override ``text`` applied.
 
     Missing mappings on the way are created (a value may replace a default), unless the missing
-    key looks like a misspelt one.
+    key looks like a misspelt one. ``links[*].rtt=5ms`` does it for every item of the list.
 
     Raises:
         InputError: as for `apply_overrides`.
     """
     origin = f"--set {text}"
+    if EVERY in text.partition("=")[0]:
+        for one in _each(document, text, origin):
+            document = override(document, one)
+        return document
     path, value = _split(text, origin)
     result = document.copy()
     here: Any = result.data
@@ -61,6 +68,27 @@ def override(document: Document, text: str) -> Document:
     for at in _paths(value, path):
         positions[at] = Position(0, 0, origin=origin)
     return replace(result, positions=positions, values=values)
+
+
+def _each(document: Document, text: str, origin: str) -> list[str]:
+    """An override with ``[*]``, written out for every item of that list."""
+    left, _, right = text.partition("=")
+    front, _, back = left.partition(EVERY)
+    if not front.strip():
+        raise InputError("the path starts with an index", file=origin, expected=f"a path {_EXAMPLE}")
+    path, _ = _split(f"{front}=0", origin)
+    here: Any = document.data
+    for depth, step in enumerate(path):
+        _ensure_step_fits(here, step, path[:depth], origin)
+        if isinstance(here, dict) and step not in here:
+            hint = suggestion(str(step), here, what="keys")
+            raise InputError(f"there is no {step!r} here", file=origin, path=path[:depth], hint=hint)
+        here = here[step]
+    if not isinstance(here, list):
+        raise InputError(f"{dotted(path)} is no list", file=origin, expected="a list before [*]")
+    if not here:
+        raise InputError(f"{dotted(path)} is empty", file=origin, hint="there is nothing to change")
+    return [f"{front}[{index}]{back}={right}" for index in range(len(here))]
 
 
 def _split(text: str, origin: str) -> tuple[Path, Any]:

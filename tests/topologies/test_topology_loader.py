@@ -390,3 +390,30 @@ class TestWith:
         for size in ("lab", "production"):
             with pytest.raises(InputError, match=r"--set lab\.sites\.ral\.cpu=2: .*change nothing"):
                 load("iris-1site", size=size, overrides=["lab.sites.ral.cpu=2"])
+
+
+class TestEvery:
+    """`[*]` in an override."""
+
+    def test_changes_every_item(self) -> None:
+        """All links get the value; the file's own values stay elsewhere."""
+        topology = load("iris-3site-galera")
+        slow = topology.with_("links[*].rtt=200ms", "links[1].rtt=7ms")
+        assert [link.rtt for link in slow.links] == [0.2, 0.007, 0.2]
+        assert [link.bandwidth for link in slow.links] == [link.bandwidth for link in topology.links]
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("links[*].rtt=200", "no unit"),
+            ("links[*].rrt=200ms", "rrt"),
+            ("linkz[*].rtt=200ms", "links"),
+            ("services[*].kind=nginx", "services is no list"),
+            ("[*].rtt=1ms", "starts with an index"),
+            ("links[*]=", "no value"),
+        ],
+    )
+    def test_mistakes(self, text: str, told: str) -> None:
+        """Each is told as for a single item."""
+        with pytest.raises(InputError, match=told):
+            load("iris-3site-galera").with_(text)
