@@ -83,6 +83,14 @@ class TestFounding:
         assert Position.parse(f"{UUID}:-1") == Position(UUID, -1)
         assert Position.parse(f"{UUID}:7,0-1-2") == Position(UUID, 7)
 
+    def test_a_member_knows_whether_others_still_count_it(self) -> None:
+        """Addresses are compared whole: 10.201.0.3 is not 10.201.0.33."""
+        status = {"wsrep_incoming_addresses": "10.201.0.33:3306,10.202.0.33:3306"}
+        assert galera.counts(status, "10.202.0.33")
+        assert not galera.counts(status, "10.201.0.3")
+        assert not galera.counts({}, "10.201.0.33")
+        assert not galera.counts({"wsrep_incoming_addresses": ""}, "")
+
     def test_founding_and_joining_differ_in_one_argument(self) -> None:
         """A founder says so; both tell where they stand if they know."""
         assert list(galera.arguments(Position(UUID, 7), True)) == [

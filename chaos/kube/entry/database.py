@@ -25,8 +25,10 @@ from chaos.kube.entry.install import InstallError, install
 CONFIG = 78
 """EX_CONFIG: the pod cannot start, whatever it waits for."""
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.5
 ANSWER_WITHIN = 2.0
+FORGOTTEN_WITHIN = 60.0
+"""Seconds to wait for others to notice that this member was gone: several times their longest timer."""
 
 UNJOINED = "unjoined"
 """File that is there while a member has started but has not served yet since."""
@@ -37,7 +39,8 @@ def run(settings: Mapping[str, Any]) -> int:
 
     Args:
         settings: `home`, `options` (file), `health_port`, `install` (see `install`), and `galera`: null
-            or `number` (of this member, from 1), `peers` (member's number -> its `host:port` of health).
+            or `number` (of this member, from 1), `address` (by which others know it) and `peers` (member's
+            number -> its `host:port` of health).
     """
     _heed_termination()
     home, options = Path(settings["home"]), Path(settings["options"])
@@ -79,6 +82,8 @@ def _prepare_member(home: Path, options: Path, cluster: Mapping[str, Any], healt
         state_file.write_text(galera.with_permission(state, True))
     else:
         unjoined.touch()
+    if not found and view.exists():
+        _wait_until_forgotten(str(cluster["address"]), tuple(peers.values()))
     how = "founds the cluster" if found else "restores its last view" if view.exists() else "joins the others"
     _say(f"member {cluster['number']} {how} from {position or 'an unknown position'}")
     health.looking = None
@@ -103,6 +108,22 @@ def _look_for_others(
             }
             if galera.founder({**looking, number: position}, len(peers) + 1) == number:
                 return True
+            time.sleep(LOOK_EVERY)
+
+
+def _wait_until_forgotten(address: str, peers: Sequence[str]) -> None:
+    """Wait until no other member counts the former self of this one.
+
+    A member comes back under the name of its saved view. While the others have not noticed yet that it
+    was gone (evs.suspect_timeout), Galera refuses that name, gives up the view, and with it the way back
+    of a cluster that has lost its majority meanwhile.
+    """
+    deadline = time.monotonic() + FORGOTTEN_WITHIN
+    with ThreadPoolExecutor(max(1, len(peers))) as pool:
+        while time.monotonic() < deadline:
+            answers = [answer for answer in pool.map(_state_of, peers) if answer is not None]
+            if not any(galera.counts(answer.get("status", {}), address) for answer in answers):
+                return
             time.sleep(LOOK_EVERY)
 
 

@@ -5,7 +5,8 @@ The rules, in order (components.md 1.11, 1.12):
 1. A member without others may always found the cluster: nobody can have newer data.
 2. `safe_to_bootstrap: 1` in `grastate.dat`: it was the last to leave in an orderly stop of all.
 3. A saved view (`gvwstate.dat`): the whole cluster died at once. Galera forms the primary component
-   again by itself as soon as all members of that view are back; until then this one waits.
+   again by itself as soon as all members of that view are back; until then this one waits. The same
+   file takes a single member back into the cluster, once the others have noticed that it was gone.
 4. Else, or when the last start came to nothing, it asks the others, again and again, how they are. If
    one of them runs, it joins. If all of them are looking for somebody to join as it is, the one that is
    farthest founds the cluster: that is so when all were stopped at the same time.
@@ -83,6 +84,12 @@ def founder(positions: Mapping[int, Position | None], members: int) -> int | Non
     if len({one.uuid for one in known.values()}) != 1 or min(one.seqno for one in known.values()) < 0:
         return None
     return min(known, key=lambda number: (-known[number].seqno, number))
+
+
+def counts(status: Mapping[str, str], address: str) -> bool:
+    """Whether a member with this status counts the one at ``address`` among its component."""
+    known = str(status.get("wsrep_incoming_addresses", "")).split(",")
+    return any(one.rpartition(":")[0] == address for one in known if one)
 
 
 def recover(options: Path, home: Path) -> Position | None:

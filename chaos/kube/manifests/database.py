@@ -120,6 +120,7 @@ def _galera(
     )
     cluster = {
         "number": everyone.index(own) + 1,
+        "address": address(own),
         "peers": {str(everyone.index(one) + 1): f"{address(one)}:{DATABASE_HEALTH_PORT}" for one in others},
     }
     # The state after a power cut of everything, see chaos.services.galera: nobody serves until all members

@@ -32,6 +32,7 @@ def render(
     overlapping: bool = False,
     host_names: bool = False,
     extra: Mapping[str, Sequence[Object]] | None = None,
+    addresses: Addresses | None = None,
 ) -> dict[str, list[Object]]:
     """The objects of every site, in an order in which they can be applied.
 
@@ -43,6 +44,7 @@ def render(
         host_names: write the names of Services into every pod, for clusters whose DNS may not be changed;
             else it has to know them (`chaos.kube.manifests.names`).
         extra: further objects per site, such as those of the gateways; they come before the workloads.
+        addresses: of the Services, where they are not the lab's own.
 
     Raises:
         LabError: the topology has something that does not fit; the message says what to change.
@@ -51,7 +53,7 @@ def render(
         raise LabError(
             "a lab on Kubernetes runs one identity service on one database: remove the others from `services`"
         )
-    addresses = Addresses.of(topology, overlapping=overlapping)
+    addresses = addresses or Addresses.of(topology, overlapping=overlapping)
     found = {}
     for name in topology.sites:
         site = Site(topology, name, addresses, image, secrets or Secrets.placeholders(), host_names)
