@@ -12,8 +12,8 @@ Service has a second address (`externalIPs`), unique among the sites, by which e
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from chaos.errors import LabError
 from chaos.lab.layout import HTTP_PORT, IAM_PORT, MARIADB_PORT, NGINX_PORT, REDIS_PORT, SENTINEL_PORT, ZONE
@@ -90,11 +90,13 @@ class Addresses:
         sites: names of the sites; the first has index 1.
         overlapping: whether all clusters use the same ranges.
         endpoints: all Services, by site and then in order of their addresses.
+        ranges: site -> ranges of pods and Services, of clusters that somebody else has made.
     """
 
     sites: tuple[str, ...]
     overlapping: bool
     endpoints: tuple[Endpoint, ...]
+    ranges: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, topology: Topology, *, overlapping: bool = False) -> Addresses:
@@ -114,24 +116,52 @@ class Addresses:
         _ensure_names_fit(found)
         return replace(bare, endpoints=found)
 
+    def within(self, ranges: Mapping[str, tuple[str, str]]) -> Addresses:
+        """The same Services, at the same offsets of the ranges that existing clusters have.
+
+        Args:
+            ranges: site -> ranges of pods and of Services.
+
+        Raises:
+            LabError: a range of Services is too small.
+        """
+        moved = []
+        for one in self.endpoints:
+            old = ipaddress.ip_network(self.service_range(one.site))
+            new = ipaddress.ip_network(ranges[one.site][1])
+            offset = int(ipaddress.ip_address(one.cluster_ip)) - int(old.network_address)
+            if offset >= new.num_addresses - 1:
+                raise LabError(f"the range of Services of {one.site} ({new}) has no room for {one.name}")
+            address = str(new[offset])
+            moved.append(replace(one, cluster_ip=address, address=address))
+        return replace(self, endpoints=tuple(moved), ranges=dict(ranges))
+
     def index(self, site: str) -> int:
         """Number of the site, from 1."""
         return self.sites.index(site) + 1
 
     def pod_range(self, site: str) -> str:
         """Addresses of the pods, as the site's own cluster has them (podSubnet)."""
+        if site in self.ranges:
+            return self.ranges[site][0]
         return f"10.{100 + self._own(site)}.0.0/16"
 
     def service_range(self, site: str) -> str:
         """Addresses of the Services, as the site's own cluster has them (serviceSubnet)."""
+        if site in self.ranges:
+            return self.ranges[site][1]
         return f"10.{200 + self._own(site)}.0.0/16"
 
     def seen_pod_range(self, site: str) -> str:
         """Addresses under which the other sites see the site's pods."""
+        if site in self.ranges:
+            return self.ranges[site][0]
         return f"10.{100 + self.index(site)}.0.0/16"
 
     def seen_service_range(self, site: str) -> str:
         """Addresses under which the other sites reach the site's Services."""
+        if site in self.ranges:
+            return self.ranges[site][1]
         return f"10.{200 + self.index(site)}.0.0/16"
 
     def at(self, site: str) -> tuple[Endpoint, ...]:

@@ -43,7 +43,7 @@ _START_TIME_EACH = 0.6
 
 @dataclass(frozen=True)
 class Generator:
-    """One generator process to be."""
+    """One generator process to be; with no namespace it runs on this machine's own network."""
 
     name: str
     module: str
@@ -164,7 +164,7 @@ def start(found: Sequence[Generator], directory: Path, cgroups: Cgroups) -> list
                 group=generator.group,
                 cgroups=cgroups,
                 log=directory / f"{generator.name}.log",
-                namespace=generator.namespace,
+                namespace=generator.namespace or None,
             )
         )
     return started

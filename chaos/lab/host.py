@@ -166,9 +166,9 @@ class HostLab(ABC):
         if state.load is not None and any(processes.is_alive(one) for one in state.load.processes):
             raise LabError("a load runs already: stop it first")
         directory = self.directory / "load"
-        found = generators.generators(state.topology, state.layout, workload, seed, 0.0, directory)
+        found = self._generators(state, workload, seed, 0.0, directory)
         t0 = time.time() + generators.lead(len(found))
-        found = generators.generators(state.topology, state.layout, workload, seed, t0, directory)
+        found = self._generators(state, workload, seed, t0, directory)
         started = generators.start(found, directory, self._cgroups)
         load = Load(
             t0=t0,
@@ -186,6 +186,12 @@ class HostLab(ABC):
             self.stop_load()
             raise
         self.clock.sleep(-self.clock.now())
+
+    def _generators(
+        self, state: LabState, workload: Workload, seed: int, t0: float, directory: Path
+    ) -> list[generators.Generator]:
+        """Who will ask the service."""
+        return generators.generators(state.topology, state.layout, workload, seed, t0, directory)
 
     def stop_load(self) -> None:
         """Stop users and probes that are still running."""

@@ -50,10 +50,11 @@ class LoadPlan(BaseModel):
     Attributes:
         site: next to which the generator runs.
         t0: UNIX time of the load's start; all recorded times count from it.
-        resolver: address of the DNS balancer.
+        resolver: address of the DNS balancer; empty where there is none: then a user knows all front
+            ends and picks one for each iteration, and nobody takes a dead one from its list.
         name: host name that users resolve.
         port: of the front ends.
-        front_ends: address of each front end -> its site.
+        front_ends: address of each front end (with `:port` where it has one of its own) -> its site.
         resolver_cache: seconds for which one user keeps a DNS answer.
         users: closed-loop users here; 0 for a prober.
         ramp: users started per second here.
@@ -82,6 +83,11 @@ class LoadPlan(BaseModel):
     seed: int
     credentials: Credentials
     out: str
+
+    def endpoint(self, address: str) -> tuple[str, int]:
+        """Host and port of a front end."""
+        host, colon, port = address.rpartition(":")
+        return (host, int(port)) if colon else (address, self.port)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

@@ -91,6 +91,8 @@ class Prober:
         )
 
     async def _resolve(self) -> str:
+        if not self._plan.resolver:
+            return self._random.choice(sorted(self._plan.front_ends))
         async with self._resolving:
             if not self._answer.is_fresh(time.monotonic()):
                 response = await dns.asyncquery.udp(
@@ -102,7 +104,7 @@ class Prober:
         return self._random.choice(self._answer.addresses)
 
     async def _ask(self, stream: ProbeStream, address: str, request_id: str) -> tuple[int, bytes]:
-        reader, writer = await asyncio.open_connection(address, self._plan.port)
+        reader, writer = await asyncio.open_connection(*self._plan.endpoint(address))
         try:
             writer.write(message(stream.flow, self._plan.name, self._plan.credentials, request_id=request_id))
             head, _, body = (await self._read_all(reader)).partition(b"\r\n\r\n")

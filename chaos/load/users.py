@@ -91,6 +91,8 @@ class IdentityUser(FastHttpUser):
                 return
 
     def _resolve(self) -> str:
+        if not self.shared.plan.resolver:
+            return self._random.choice(sorted(self.shared.plan.front_ends))
         now = time.monotonic()
         if not self._answer.is_fresh(now):
             plan = self.shared.plan
@@ -107,7 +109,7 @@ class IdentityUser(FastHttpUser):
         with gevent.Timeout(plan.timeout):
             # Locust catches the timeout like any failure and wraps it; its length tells it apart.
             response: FastResponse = self.client.post(
-                f"http://{address}:{plan.port}/token",
+                "http://{}:{}/token".format(*plan.endpoint(address)),
                 data=form_of(request, plan.credentials, self._account, tokens, request_id),
                 headers={"Authorization": authorization(plan.credentials), "Host": plan.name},
                 name=request,

@@ -1,0 +1,316 @@
+"""Kubernetes faults and the witness on a real cluster of two nodes, which no lab made.
+
+The workloads are idle web servers with the names and labels of the lab's: what is tested is what
+clusters do when they are hurt, not the service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from existing_clusters import Existing, existing_clusters
+
+from chaos.errors import InjectionError
+from chaos.faults.context import Network
+from chaos.faults.kubernetes import replay
+from chaos.faults.kubernetes.registry import CLUSTERS
+from chaos.host.processes import is_stopped
+from chaos.kube import watch
+from chaos.kube.actions import ClusterActions
+from chaos.kube.api import Cluster, condition
+from chaos.kube.machines import DockerMachines
+from chaos.kube.targets import ClusterTargets
+from chaos.measure.recorder import read_events
+from chaos.undo import UndoLog
+from experiments import kubernetes_faults as kf
+from experiments.faults import Kill, Pause
+from topologies.loader import load
+
+pytestmark = pytest.mark.kind
+
+TOPOLOGY = load("iris-2site-kubernetes", size="lab")
+
+
+@pytest.fixture(scope="module")
+def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
+    """One cluster of two nodes with the namespace released."""
+    with existing_clusters(tmp_path_factory.mktemp("existing"), {"ral": 2}) as found:
+        found.release("ral")
+        found.cluster("ral").apply_all(
+            [workload(found.image, "iam", "Deployment", 2), workload(found.image, "db", "StatefulSet", 2)]
+        )
+        cluster = found.cluster("ral")
+        until(lambda: len(ready(cluster, "iam")) == 2 and len(ready(cluster, "db")) == 2, 90.0)
+        yield found
+
+
+def workload(image: str, name: str, kind: str, replicas: int) -> dict[str, Any]:
+    """A workload of web servers with the labels of the lab's."""
+    labels = {"app.kubernetes.io/name": name, "faultline.io/role": name}
+    server = ["python3", "-m", "http.server", "8080"]
+    container = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "Never",
+        "command": server,
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    spec: dict[str, Any] = {
+        "replicas": replicas,
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
+        },
+    }
+    if kind == "StatefulSet":
+        spec |= {"serviceName": name, "podManagementPolicy": "Parallel"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "faultline"},
+        "spec": spec,
+    }
+
+
+def ready(cluster: Cluster, name: str) -> list[str]:
+    """Uids of the ready pods of a workload."""
+    found = cluster.pods(f"app.kubernetes.io/name={name}")
+    return [
+        str(one["metadata"]["uid"])
+        for one in found
+        if condition(one, "Ready") and "deletionTimestamp" not in one["metadata"]
+    ]
+
+
+def until(holds: Callable[[], object], patience: float) -> None:
+    """Wait for something, or fail."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+class Bench:
+    """A cluster, the faults' view of it, an undo log, and a witness."""
+
+    def __init__(self, existing: Existing, directory: Path) -> None:
+        self.cluster = existing.cluster("ral")
+        self.directory = directory
+        self.nodes = existing.nodes["ral"]
+        self.machines = DockerMachines(lambda site: self.nodes)
+
+        def no_links() -> Network:
+            raise InjectionError("no links here")
+
+        self.targets = ClusterTargets(TOPOLOGY, {"ral": self.cluster}, self.machines, no_links)
+        self.log = UndoLog(directory / "undo.jsonl")
+        (directory / "kube").mkdir()
+        self.kubeconfig = directory / "kube" / "ral.yaml"
+        self.kubeconfig.symlink_to(existing.kubeconfig.parent / "ral.yaml")
+        place = watch.Place.of(TOPOLOGY, "ral", self.kubeconfig, self.nodes)
+        self.witness = watch.Witness(place, watch.Book(directory / "events.jsonl").write)
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """What the witness has told."""
+        return [(one.component, one.kind) for one in read_events(self.directory)]
+
+    def awaits(self, component: str, kind: str, patience: float, since: float = 0.0) -> float:
+        """UNIX time of the first such event."""
+
+        def times() -> list[float]:
+            found = read_events(self.directory)
+            return [one.time for one in found if (one.component, one.kind) == (component, kind)]
+
+        until(lambda: any(time > since for time in times()), patience)
+        return next(time for time in times() if time > since)
+
+    def settle(self) -> None:
+        """All four pods are ready."""
+        until(lambda: self.cluster.answers(2.0), 90.0)
+        until(lambda: len(ready(self.cluster, "iam")) == 2 and len(ready(self.cluster, "db")) == 2, 90.0)
+
+
+@pytest.fixture
+def bench(existing: Existing, tmp_path: Path) -> Iterator[Bench]:
+    """A settled cluster with a witness."""
+    found = Bench(existing, tmp_path)
+    found.settle()
+    found.witness.start()
+    time.sleep(1.5)
+    yield found
+    for record in reversed(found.log.pending()):
+        CLUSTERS.undo(found.targets, found.log, record)
+    found.settle()
+    found.witness.stop()
+
+
+def test_a_deleted_pod_is_replaced_and_the_witness_tells(bench: Bench) -> None:
+    """Without grace: gone at once, a new one made and ready; the Service's view is not needed for that."""
+    before = set(ready(bench.cluster, "db"))
+    began = time.time()
+    CLUSTERS.inject(bench.targets, bench.log, kf.PodDelete(target="db@ral/1", grace=0.0))
+    deleted = bench.awaits("db@ral/1", "pod.deleted", 5.0)
+    came = bench.awaits("db@ral/1", "pod.ready", 30.0)
+    assert began - 0.1 <= deleted < came
+    assert len(set(ready(bench.cluster, "db")) & before) == 1
+    assert ("db@ral/0", "pod.deleted") not in bench.kinds()
+
+
+def test_a_killed_container_restarts_in_its_pod_with_137(bench: Bench) -> None:
+    """The pod keeps its uid; its restart count and exit code tell of SIGKILL."""
+    before = set(ready(bench.cluster, "db"))
+    CLUSTERS.inject(bench.targets, bench.log, kf.ContainerKill(target="db@ral/0"))
+    bench.awaits("db@ral/0", "container.restart", 20.0)
+    bench.settle()
+    assert set(ready(bench.cluster, "db")) == before
+    event = next(one for one in read_events(bench.directory) if one.kind == "container.restart")
+    assert "exit code 137" in event.detail
+
+
+def test_a_kill_lasts_until_it_is_taken_back(bench: Bench) -> None:
+    """No pod and no process of the workload for as long as the fault is in force."""
+    component = next(one for one in bench.targets.components() if str(one) == "db@ral/0")
+    containers = [name for pod in bench.targets.pods(component) for name in pod.containers]
+    record = CLUSTERS.inject(bench.targets, bench.log, Kill(target="db@ral"))
+    assert bench.machines.processes(containers) == []
+    time.sleep(4.0)
+    assert bench.targets.pods(component) == []
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    until(lambda: len(ready(bench.cluster, "db")) == 2, 60.0)
+
+
+def test_a_paused_pod_stands_still_and_goes_on(bench: Bench) -> None:
+    """Its processes are stopped; the readiness probe fails; afterwards it is ready again."""
+    component = next(one for one in bench.targets.components() if str(one) == "db@ral/1")
+    record = CLUSTERS.inject(bench.targets, bench.log, Pause(target="db@ral/1"))
+    assert all(is_stopped(one) for one in bench.targets.processes(component))
+    # The kernel accepts connections for it: a TCP probe succeeds, as with every hung process.
+    time.sleep(2.0)
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    assert not any(is_stopped(one) for one in bench.targets.processes(component))
+
+
+def test_scaling_and_rolling_go_through_the_api(bench: Bench) -> None:
+    """To no pods and back to the number it had; all pods replaced by a rolling restart."""
+    record = CLUSTERS.inject(bench.targets, bench.log, kf.ScaleToZero(target="iam@ral"))
+    until(lambda: ready(bench.cluster, "iam") == [], 30.0)
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    bench.settle()
+    before = set(ready(bench.cluster, "db"))
+    CLUSTERS.inject(bench.targets, bench.log, kf.RollingRestart(target="db@ral"))
+    until(lambda: not set(ready(bench.cluster, "db")) & before, 60.0)
+
+
+def test_a_drained_node_is_empty_and_uncordoned_afterwards(bench: Bench) -> None:
+    """Pods of the worker come up elsewhere."""
+    node = bench.nodes[1]
+    record = CLUSTERS.inject(bench.targets, bench.log, kf.NodeDrain(node="ral/1", grace=1.0))
+    actions = ClusterActions(bench.cluster)
+    until(
+        lambda: not [one for one in actions.pods("faultline", node=node) if not one.deleting],
+        30.0,
+    )
+    bench.awaits("ral/1", "node.cordoned", 5.0)
+    until(lambda: len(ready(bench.cluster, "iam")) == 2, 60.0)
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    assert actions.schedulable(node)
+
+
+def test_pods_outlive_their_api_server(bench: Bench) -> None:
+    """Unreachable is told, pods go on, and after the undo the server answers again."""
+    component = next(one for one in bench.targets.components() if str(one) == "db@ral/0")
+    alive = list(bench.targets.processes(component))
+    record = CLUSTERS.inject(bench.targets, bench.log, kf.ApiServerDown(site="ral"))
+    assert not bench.cluster.answers(1.0)
+    bench.awaits("api@ral", "api.unreachable", 10.0)
+    assert bench.targets.processes(component) == alive  # known from before
+    with pytest.raises(InjectionError, match="does not answer"):
+        CLUSTERS.inject(bench.targets, bench.log, kf.PodDelete(target="db@ral/0"))
+    time.sleep(5.0)
+    assert not bench.cluster.answers(1.0)
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    bench.awaits("api@ral", "api.reachable", 90.0)
+
+
+def test_a_stopped_kubelet_and_a_paused_node_are_noticed(bench: Bench) -> None:
+    """Not ready after the grace period of 12 s, ready again after the undo by a new process."""
+    for fault in (kf.KubeletStop(node="ral/1"), kf.NodePause(node="ral/1")):
+        began = time.time()
+        record = CLUSTERS.inject(bench.targets, bench.log, fault)
+        noticed = bench.awaits("ral/1", "node.not-ready", 40.0, since=began)
+        assert 6.0 < noticed - began < 20.0
+        replay.replay(bench.directory, record.inverse)
+        replay.replay(bench.directory, record.inverse)
+        bench.log.done(record.id)
+        bench.awaits("ral/1", "node.ready", 60.0, since=noticed)
+
+
+def test_a_node_without_power_comes_back_with_its_pods(bench: Bench) -> None:
+    """Stopped and started from outside; the stateful pod waits for its node."""
+    record = CLUSTERS.inject(bench.targets, bench.log, kf.NodeStop(node="ral/1"))
+    assert bench.machines.state(bench.nodes[1]) == "exited"
+    with pytest.raises(InjectionError, match="it is exited"):
+        CLUSTERS.inject(bench.targets, bench.log, kf.NodePause(node="ral/1"))
+    assert bench.log.pending() == [record]
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    assert bench.machines.state(bench.nodes[1]) == "running"
+
+
+def test_coredns_is_in_a_namespace_that_is_not_released(bench: Bench) -> None:
+    """On somebody else's cluster it is refused until its owner says so; then it is scaled down and back."""
+    with pytest.raises(InjectionError, match="kube-system of ral is not released"):
+        CLUSTERS.inject(bench.targets, bench.log, kf.CorednsDown(site="ral"))
+    mark = {"metadata": {"labels": {"faultline.io/chaos-allowed": "true"}}}
+    bench.cluster.patch("v1", "Namespace", "kube-system", mark)
+    record = CLUSTERS.inject(bench.targets, bench.log, kf.CorednsDown(site="ral"))
+    found = bench.cluster.get("apps/v1", "Deployment", "coredns", "kube-system")
+    assert found is not None
+    assert found["spec"]["replicas"] == 0
+    CLUSTERS.undo(bench.targets, bench.log, record)
+    found = bench.cluster.get("apps/v1", "Deployment", "coredns", "kube-system")
+    assert found is not None
+    assert found["spec"]["replicas"] > 0
+
+
+def test_missing_rights_are_named(bench: Bench, existing: Existing) -> None:
+    """An account that may only look: 403 becomes the right that is missing, and nothing is pending."""
+    import yaml
+
+    bench.cluster.apply_all(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "looker", "namespace": "faultline"},
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": "looker"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "ServiceAccount", "name": "looker", "namespace": "faultline"}],
+            },
+        ]
+    )
+    path = "/api/v1/namespaces/faultline/serviceaccounts/looker/token"
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = bench.cluster.request("POST", path, body)["status"]["token"]
+    config = yaml.safe_load(bench.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    poor = bench.directory / "poor.yaml"
+    poor.write_text(yaml.safe_dump(config))
+    targets = ClusterTargets(
+        TOPOLOGY, {"ral": Cluster("ral", poor)}, bench.machines, lambda: pytest.fail("no links")
+    )
+    with pytest.raises(InjectionError, match="the right to delete pods is missing"):
+        CLUSTERS.inject(targets, bench.log, kf.PodDelete(target="db@ral/0"))
+    with pytest.raises(InjectionError, match="the right to patch deployments is missing"):
+        CLUSTERS.inject(targets, bench.log, kf.ScaleToZero(target="iam@ral"))
+    with pytest.raises(InjectionError, match="the right to patch nodes is missing"):
+        CLUSTERS.inject(targets, bench.log, kf.NodeCordon(node="ral/1"))
+    assert [one.inverse for one in bench.log.pending() if one.inverse.kind != "self-repair"] == []
