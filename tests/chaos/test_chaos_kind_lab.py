@@ -153,6 +153,35 @@ def test_facts_name_what_two_runs_may_differ_in(lab: KindLab) -> None:
     json.dumps(facts)
 
 
+@pytest.mark.parametrize("options", [(), ("--host-names", "--image", "another:1")])
+def test_kubectl_takes_what_faultline_manifests_prints(lab: KindLab, options: tuple[str, ...]) -> None:
+    """The API server finds nothing wrong with any object, neither placeholders nor other options."""
+    from chaos.kube.image import current
+
+    images = current()
+    assert images is not None
+    for site in topology().sites:
+        printed = subprocess.run(
+            [sys.executable, "-m", "faultline", "manifests", "iris-2site-galera", "--site", site, *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        kubeconfig = lab.directory / "kube" / f"{site}.yaml"
+        applied = subprocess.run(
+            [str(images.kubectl), "--kubeconfig", str(kubeconfig), "apply", "--dry-run=server", "-f", "-"],
+            input=printed.stdout,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert applied.returncode == 0, applied.stderr
+        wanted = printed.stdout.count("\nkind: ")
+        assert len([line for line in applied.stdout.splitlines() if "(server dry run)" in line]) == wanted
+
+
 def test_a_cluster_that_cannot_be_asked_is_unknown_and_goes_on(lab: KindLab) -> None:
     """Without its API server a cluster's components are `unknown`, never `up`, and users are still served."""
     layout = LabState.read(lab.directory).layout
