@@ -9,19 +9,15 @@ from chaos.kube.addresses import sentinel_name
 from chaos.kube.manifests.objects import (
     CONFIG_PATH,
     HOME_PATH,
-    SCRATCH,
-    Container,
     Object,
     Site,
     Workload,
     config_map,
     digest,
-    files,
-    pod_template,
     services,
     stateful_set,
-    tcp,
 )
+from chaos.kube.manifests.template import SCRATCH, Container, files, pod_template, tcp
 from chaos.lab.layout import REDIS_PORT, SENTINEL_PORT
 from chaos.services import redis, sentinel
 from topologies.model import RedisSentinel

@@ -11,21 +11,17 @@ from chaos.kube.addresses import DATABASE_HEALTH_PORT
 from chaos.kube.manifests.objects import (
     CONFIG_PATH,
     HOME_PATH,
-    SCRATCH,
     SECRETS_PATH,
-    Container,
     Object,
     Site,
     Workload,
     config_map,
     digest,
-    files,
-    http,
-    pod_template,
     secret,
     services,
     stateful_set,
 )
+from chaos.kube.manifests.template import SCRATCH, Container, files, http, pod_template
 from chaos.lab.layout import GALERA_PORT, IST_PORT, MARIADB_PORT, SST_PORT
 from chaos.services import galera, mariadb, replication
 from chaos.services.deployment import SPARE_CONNECTIONS

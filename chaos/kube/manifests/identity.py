@@ -6,20 +6,16 @@ from pathlib import PurePosixPath
 
 from chaos.kube.addresses import sentinel_name
 from chaos.kube.manifests.objects import (
-    SCRATCH,
     SECRETS_PATH,
-    Container,
     Object,
     Site,
     Workload,
     deployment,
     digest,
-    files,
-    http,
-    pod_template,
     secret,
     services,
 )
+from chaos.kube.manifests.template import SCRATCH, Container, files, http, pod_template
 from chaos.lab.layout import IAM_PORT
 from chaos.services import iam
 from chaos.services.deployment import distances

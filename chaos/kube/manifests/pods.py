@@ -7,7 +7,7 @@ from typing import Literal
 
 from chaos.errors import LabError
 from chaos.kube.addresses import NAMESPACE, STATEFUL, Addresses, Endpoint, counts
-from chaos.kube.manifests.objects import ROLE_LABEL, Workload
+from chaos.kube.manifests.objects import Workload
 from topologies.kubernetes import Role
 from topologies.model import Topology
 
@@ -88,6 +88,3 @@ def pod_of(topology: Topology, component: str) -> PodReference:
     if component not in known:
         raise LabError(f"no pod is {component!r}: there are {', '.join(known)}")
     return known[component]
-
-
-__all__ = ["ROLE_LABEL", "PodReference", "pod_of", "pods"]

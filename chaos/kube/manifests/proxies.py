@@ -6,19 +6,15 @@ from chaos.kube.addresses import FRONTEND_PORT, HAPROXY_STATS_PORT
 from chaos.kube.manifests.objects import (
     CONFIG_PATH,
     HOME_PATH,
-    SCRATCH,
-    Container,
     Object,
     Site,
     Workload,
     config_map,
     deployment,
     digest,
-    files,
-    http,
-    pod_template,
     services,
 )
+from chaos.kube.manifests.template import SCRATCH, Container, files, http, pod_template
 from chaos.lab.layout import IAM_PORT, NGINX_PORT
 from chaos.services import haproxy, nginx
 from chaos.services.haproxy import Server
