@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.host.commands import run
-from chaos.kube.image import binaries, engine, lab, node
+from chaos.kube.image import binaries, delivery, engine, lab, node
 from chaos.kube.image.store import Progress, Store, fingerprint
 
 REGISTRY_PATIENCE = 6.0
@@ -137,3 +138,18 @@ def _kubectl(store: Store, progress: Progress, published: str | None) -> Path:
             run(["docker", "rm", container], check=False)
 
     return store.piece("kubectl", fingerprint(binaries.program("kubebox").key), make) / "kubectl"
+
+
+def load(image: str, nodes: Sequence[str]) -> None:
+    """Put the lab image into the image stores of running nodes, all at once.
+
+    On nodes of our own node image this sends our own code only.
+
+    Args:
+        image: its name, as `Images.lab` has it.
+        nodes: names of the nodes' containers.
+
+    Raises:
+        LabError: a node does not take it.
+    """
+    delivery.load(image, nodes, lab.base_name())

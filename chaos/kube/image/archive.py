@@ -81,14 +81,6 @@ class ImageArchive:
         )
         (self.directory / "manifest.json").write_text(json.dumps(self._images))
 
-    def feed(self, argv: Sequence[str]) -> None:
-        """Pack the archive into the standard input of a command.
-
-        Raises:
-            LabError: the command failed, with its words.
-        """
-        feed(self.directory, argv)
-
 
 def feed(directory: Path, argv: Sequence[str]) -> None:
     """Pack an archive's directory into the standard input of a command.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,11 +22,13 @@ from chaos.kube.image.archive import ImageArchive
 from chaos.kube.image.steps import execute
 from chaos.kube.image.store import Progress, Store, fingerprint
 
-REPOSITORY = "faultline-lab"
-BASE_REPOSITORY = "faultline-lab-base"
+REPOSITORY = "faultline.local/lab"
+BASE_REPOSITORY = "faultline.local/lab-base"
 ROOMS = ("topologies", "experiments", "chaos")
 """Packages of ours that pods import from; simulation and command line stay outside."""
 
+_INSTALLER = versions.HERE / "install-packages.sh"
+_COMPILE = ("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
 _CLONE = Path(__file__).parents[3]
 _LOCK = _CLONE / "requirements.lock"
 _NOT_FOR_PODS = ("kube/image/",)
@@ -111,39 +114,55 @@ def code() -> Iterator[tuple[str, Path]]:
                 yield f"{room}/{inside}", path
 
 
-def _base(store: Store, progress: Progress) -> str:
-    """Name of the image with the Debian packages, made without a registry; loaded when this returns."""
-    packages = versions.names(versions.LAB_PACKAGES)
-    key = fingerprint(*packages, versions.SUITE, rootfs.RECIPE)
+def base_key() -> str:
+    """Fingerprint of what our own code stands on: packages of Debian and of Python."""
+    return fingerprint(
+        *versions.names(versions.LAB_PACKAGES), versions.SUITE, rootfs.RECIPE, requirements(), _INSTALLER
+    )
+
+
+def base_name() -> str:
+    """Name of the image that our own code stands on, where it is made without a registry."""
+    return f"{BASE_REPOSITORY}:{base_key()}"
+
+
+def base(store: Store, progress: Progress) -> Path:
+    """Archive of the image that our own code stands on, from the store or made now without a registry.
+
+    One layer holds the packages of both kinds. Needs the lock.
+
+    Raises:
+        MissingCapability: a program that building needs is not installed.
+        LabError: it cannot be made.
+    """
 
     def make(work: Path) -> None:
+        packages = site(store, progress)
         progress("installing the Debian packages of the lab image (half a minute)")
         tree = work / "tree"
-        rootfs.build(packages, tree)
+        rootfs.build(versions.names(versions.LAB_PACKAGES), tree)
+        build = tree / "opt/faultline/build"
+        build.mkdir(parents=True)
+        for path in (versions.LAB_PACKAGES, _INSTALLER):
+            shutil.copy2(path, build)
+        execute(["chroot", str(tree), "sh", f"/opt/faultline/build/{_INSTALLER.name}"])
+        shutil.copytree(packages, tree / "opt/faultline/site")
+        execute(["chroot", str(tree), *_COMPILE, "/opt/faultline/site"])
         packed = work / "image"
         packed.mkdir()
         archive = ImageArchive(packed)
-        archive.image([f"{BASE_REPOSITORY}:{key}"], [archive.layer(tree)], Cmd=["/bin/sh"])
+        archive.image([base_name()], [archive.layer(tree)], Cmd=["/bin/sh"])
         execute(["rm", "-rf", "--one-file-system", str(tree)])
 
-    name = f"{BASE_REPOSITORY}:{key}"
-    piece = store.piece("lab-base", key, make)
-    if not engine.has(name):
-        progress(f"loading {name} into the Docker engine")
-        engine.load(piece / "image")
-    return name
+    return store.piece("lab-base", base_key(), make) / "image"
 
 
 def key() -> str:
     """Fingerprint of everything the lab image is made from."""
     sources = [part for name, path in code() for part in (name, path)]
     return fingerprint(
-        versions.SUITE,
-        rootfs.RECIPE,
-        requirements(),
+        base_key(),
         versions.DOCKERFILE,
-        versions.HERE / "install-packages.sh",
-        versions.LAB_PACKAGES,
         *sources,
     )
 
@@ -167,15 +186,22 @@ def ensure(store: Store, progress: Progress, *, published: bool) -> str:
     wanted = name()
     if engine.has(wanted):
         return wanted
-    packages = site(store, progress)
-    base = [] if published else ["--build-arg", f"BASE={_base(store, progress)}"]
-    progress(f"building {wanted}")
-    _build(wanted, packages, base)
+    if published:
+        progress(f"building {wanted} (without the engine's cache: two minutes)")
+        _build(wanted, site(store, progress), [])
+    else:
+        if not engine.has(base_name()):
+            archive = base(store, progress)
+            progress(f"loading {base_name()} into the Docker engine")
+            engine.load(archive)
+            engine.forget_old(BASE_REPOSITORY, keep=base_name())
+        progress(f"building {wanted}")
+        _build(wanted, None, ["--build-arg", f"BASE={base_name()}"])
     engine.forget_old(REPOSITORY, keep=wanted)
     return wanted
 
 
-def _build(tag: str, packages: Path, arguments: list[str]) -> None:
+def _build(tag: str, packages: Path | None, arguments: list[str]) -> None:
     command = ["docker", "build", "--quiet", "--tag", tag, *arguments, "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -191,16 +217,24 @@ def _build(tag: str, packages: Path, arguments: list[str]) -> None:
         raise LabError(f"cannot build {tag}:\n{said.strip()[-1500:]}")
 
 
-def _pack(stream: IO[bytes], packages: Path) -> None:
+def _pack(stream: IO[bytes], packages: Path | None) -> None:
     """Write the build context; without times, so that unchanged parts are recognised."""
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as context:
-        for path in (versions.DOCKERFILE, versions.LAB_PACKAGES, versions.HERE / "install-packages.sh"):
+        for path in (versions.DOCKERFILE, versions.LAB_PACKAGES, _INSTALLER):
             _add(context, path.name, path)
-        for path in sorted(packages.rglob("*")):
+        _add_directory(context, "site")  # stays empty where the base has the packages
+        for path in sorted(packages.rglob("*")) if packages else []:
             if "__pycache__" not in path.parts and path.is_file():
-                _add(context, f"site/{path.relative_to(packages).as_posix()}", path)
+                _add(context, f"site/{path.relative_to(packages or path).as_posix()}", path)
         for inside, path in code():
             _add(context, f"code/{inside}", path)
+
+
+def _add_directory(context: tarfile.TarFile, inside: str) -> None:
+    entry = tarfile.TarInfo(inside)
+    entry.type = tarfile.DIRTYPE
+    entry.mode = 0o755
+    context.addfile(entry)
 
 
 def _add(context: tarfile.TarFile, inside: str, path: Path) -> None:

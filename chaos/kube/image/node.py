@@ -2,7 +2,8 @@
 
 A node is a Debian tree with systemd, containerd and kind's own files in it. The images that a cluster
 starts from (its control plane, name service, pod network) are in the node's image store already, as
-layers that were unpacked here and not at the start of every node.
+layers that were unpacked here and not at the start of every node. So is the image that the lab's own
+stands on: what is left to load into a running node is our own code.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chaos.errors import LabError
-from chaos.kube.image import binaries, engine, rootfs, versions
-from chaos.kube.image.archive import ImageArchive
+from chaos.kube.image import binaries, engine, lab, rootfs, versions
+from chaos.kube.image.archive import ImageArchive, feed
 from chaos.kube.image.steps import execute
 from chaos.kube.image.store import Progress, Store, fingerprint
 
-REPOSITORY = "faultline-node"
+REPOSITORY = "faultline.local/node"
 OWN_IMAGE = "faultline.local/kubebox:1"
 """Name under which the manifests of the node image ask for its own helpers."""
 
@@ -57,6 +58,7 @@ def key() -> str:
         rootfs.RECIPE,
         *versions.names(versions.NODE_PACKAGES),
         binaries.kind_key(),
+        lab.base_key(),
         *(program.key for program in binaries.PROGRAMS),
     )
 
@@ -78,12 +80,13 @@ def ensure(store: Store, progress: Progress) -> str:
         return wanted
     programs = {one.name: binaries.build(store, one.name, progress) for one in binaries.PROGRAMS}
     base = _debian(store, progress)
+    lab_base = lab.base(store, progress)
 
     def make(work: Path) -> None:
         tree = work / "tree"
         execute(["cp", "-a", "--reflink=auto", str(base), str(tree)])
-        progress("assembling the node image (half a minute)")
-        _assemble(tree, work, programs)
+        progress("assembling the node image (a minute)")
+        _assemble(tree, work, programs, lab_base)
         packed = work / "image"
         packed.mkdir()
         archive = ImageArchive(packed)
@@ -114,7 +117,7 @@ def _debian(store: Store, progress: Progress) -> Path:
     return store.piece("node-base", fingerprint(*packages, versions.SUITE, rootfs.RECIPE), make) / "tree"
 
 
-def _assemble(tree: Path, work: Path, programs: dict[str, Path]) -> None:
+def _assemble(tree: Path, work: Path, programs: dict[str, Path], lab_base: Path) -> None:
     images = _images(programs["kubebox"])
     _kind_files(tree, pause=images["pause"])
     _install(tree, programs)
@@ -124,7 +127,8 @@ def _assemble(tree: Path, work: Path, programs: dict[str, Path]) -> None:
     shutil.copytree(versions.MANIFESTS, tree / "kind/manifests", dirs_exist_ok=True)
     packed = work / "preloaded"
     packed.mkdir()
-    _preload(tree, _component_images(tree, packed, work, programs, images), list(images.values()))
+    _component_images(tree, packed, work, programs, images)
+    _preload(tree, [packed, lab_base], [*images.values(), OWN_IMAGE, lab.base_name()])
     shutil.rmtree(packed)
     _share_kubebox(tree)
 
@@ -226,7 +230,7 @@ def _container_settings(tree: Path) -> None:
 
 def _component_images(
     tree: Path, packed: Path, work: Path, programs: dict[str, Path], images: dict[str, str]
-) -> ImageArchive:
+) -> None:
     archive = ImageArchive(packed)
     for name, command in (("pause", ["/pause"]), ("coredns", ["/coredns"])):
         alone = work / name
@@ -240,7 +244,6 @@ def _component_images(
     shutil.rmtree(shared)
     others = [tag for name, tag in images.items() if name not in ("pause", "coredns")]
     archive.image([OWN_IMAGE, *others], [layer], Env=[_PATH])
-    return archive
 
 
 def _kubebox_tree(tree: Path, shared: Path, kubebox: Path) -> None:
@@ -285,12 +288,12 @@ def _copy(tree: Path, path: str, target: Path) -> None:
     shutil.copy2(tree / real.lstrip("/"), place)
 
 
-def _preload(tree: Path, archive: ImageArchive, tags: Sequence[str]) -> None:
+def _preload(tree: Path, archives: Sequence[Path], tags: Sequence[str]) -> None:
     """Put images into the node's image store, with the node's own containerd working in its tree."""
     with _containerd(tree) as ctr:
-        archive.feed(
-            [*ctr, "images", "import", "--compress-blobs", "--digests=false", "--snapshotter=overlayfs", "-"]
-        )
+        for archive in archives:
+            options = ["--compress-blobs", "--digests=false", "--snapshotter=overlayfs"]
+            feed(archive, [*ctr, "images", "import", *options, "-"])
         for tag in tags:
             if " true" not in execute([*ctr, "images", "check", f"name=={tag}"]):
                 raise LabError(f"the node's image store has no {tag}")

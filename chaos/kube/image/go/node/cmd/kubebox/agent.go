@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os/signal"
 	"syscall"
 	"time"
@@ -35,6 +36,9 @@ func newAgent(name string) (*agent, error) {
 		return nil, err
 	}
 	config.UserAgent = name
+	// kube-proxy starts beside us: until it has written its rules, packets to the API's Service get
+	// no answer, and the default patience of half a minute would hold up the whole node.
+	config.Dial = (&net.Dialer{Timeout: time.Second, KeepAlive: 10 * time.Second}).DialContext
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Command kubebox is every Kubernetes program that a node runs, linked once.
 // The name of the link it is started by says which program it is to be; under
-// its own name the first argument says so. The nodes of all clusters of the lab
-// share its pages in memory, which is what lets several fit a small machine.
+// its own name the first argument says so. One file on disk and in memory serves
+// them all, which is what lets several clusters fit a small machine.
 package main
 
 import (
