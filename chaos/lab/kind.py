@@ -9,7 +9,7 @@ whatever moment this process is killed at.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -28,12 +28,13 @@ from chaos.kube.addresses import Addresses
 from chaos.kube.api import Cluster
 from chaos.kube.components import Components
 from chaos.kube.links import ClusterWan
+from chaos.kube.machines import DockerMachines
 from chaos.kube.settings import node_name
+from chaos.kube.targets import ClusterTargets
 from chaos.lab import kind_provenance
 from chaos.lab.base import ComponentStatus, Endpoint
 from chaos.lab.host import HostLab, Progress
 from chaos.lab.kind_bringup import KindBringup, balancers
-from chaos.lab.kind_targets import KindTargets
 from chaos.lab.layout import HTTP_PORT, Layout
 from chaos.lab.state import LabState, Running
 from chaos.measure import consistency, pods
@@ -198,9 +199,20 @@ class KindLab(HostLab):
             self._seed,
         )
 
-    def _targets(self) -> KindTargets:
+    def _targets(self) -> ClusterTargets:
         state = self._required()
-        return KindTargets(self._components(), self._clusters(), state.nodes, self._cluster_wan())
+        machines = DockerMachines(lambda site: state.nodes.get(site, ()), self._put_back)
+        return ClusterTargets(state.topology, self._clusters(), machines, self._cluster_wan)
+
+    def _put_back(self, names: Sequence[str]) -> None:
+        """Gateway nodes that were started again have to get back on the network.
+
+        Raises:
+            LabError: one does not.
+        """
+        for site, nodes in self._required().nodes.items():
+            if nodes and nodes[0] in names:
+                self._cluster_wan().reattach(site)
 
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
         return consistency.audit(state.topology, self._components().databases(), samples)
