@@ -202,7 +202,7 @@ class TestVersions:
 
     def test_no_source_names_a_place_to_download_from(self) -> None:
         """No registry and no address stands in what the images are built from; sums are hashes."""
-        pattern = re.compile(r"://|registry\.|quay\.|gcr\.|ghcr\.", re.IGNORECASE)
+        pattern = re.compile(r"://|registry\.\w|quay\.\w|gcr\.\w|ghcr\.\w", re.IGNORECASE)
         found = [
             f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
             for path in sorted(versions.HERE.rglob("*"))
