@@ -21,6 +21,14 @@ Steps = Generator[simpy.Event, Any, Any]
 RESOLVE_AT_START = frozenset({"nginx", "haproxy"})
 """Roles that look up their servers once, and do not start when they cannot."""
 
+LOOK_PERIOD = 0.5
+FORGOTTEN_WITHIN = 60.0
+"""A member that is started again asks this often, and for this long, whether it is forgotten (the lab's own
+entry point of database pods)."""
+
+RECOVERY_SHARE = 0.3
+"""Part of a database's start that comes before that: finding out how far its data is."""
+
 PROBED_BY_CONNECTION = frozenset({"redis", "sentinel"})
 """Roles with a TCP probe: the kernel answers it even for a process that stands still."""
 
@@ -62,7 +70,19 @@ class Kubelet:
             protocol.container_started(prober, self._world.env.now)
         seen = protocol.RELIST_PERIOD * self._cluster.draw()
         self._world.at(seen, lambda: self._seen_running(pod, epoch))
-        self._world.at(pod.slot.process.start_seconds(), lambda: self._serves(pod, epoch))
+        seconds = pod.slot.process.start_seconds()
+        limit = self._world.env.now + FORGOTTEN_WITHIN
+        first, rest = RECOVERY_SHARE * seconds, (1 - RECOVERY_SHARE) * seconds
+        self._world.at(first, lambda: self._recovered(pod, epoch, rest, limit))
+
+    def _recovered(self, pod: Pod, epoch: int, rest: float, limit: float) -> None:
+        """A database member waits until the others have noticed that it was gone."""
+        if pod.epoch != epoch or pod.ended:
+            return
+        if pod.slot.process.is_remembered() and self._world.env.now < limit:
+            self._world.at(LOOK_PERIOD, lambda: self._recovered(pod, epoch, rest, limit))
+        else:
+            self._world.at(rest, lambda: self._serves(pod, epoch))
 
     def _seen_running(self, pod: Pod, epoch: int) -> None:
         if pod.epoch != epoch or pod.ended:

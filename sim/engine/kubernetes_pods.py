@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from sim.engine.database import Member
+from sim.engine.galera import GaleraMember
 from sim.engine.kubernetes_services import Service
 from sim.engine.world import Daemon
 from sim.program import VPN
@@ -48,6 +49,24 @@ class Process:
         kind = daemon.component.kind
         cost = f"start_{'redis' if kind == 'sentinel' else kind}"
         return daemon.world.cost(cost, "start", daemon.name)
+
+    def is_remembered(self) -> bool:
+        """Whether another member still counts this one, which is down, among its component.
+
+        Galera would refuse its name: so the entry point of the lab's pods asks the others first.
+        """
+        member = self.daemon
+        if not isinstance(member, GaleraMember):
+            return False
+        blocked = member.world.network.blocked[VPN]
+        return any(
+            other is not member
+            and other.answering
+            and not blocked[member.site][other.site]
+            and not blocked[other.site][member.site]
+            and member.cluster.group.mask(other.index) >> member.index & 1
+            for other in member.cluster.galera_members
+        )
 
     def stop_seconds(self) -> float:
         """One draw of the time from SIGTERM until it has ended."""
@@ -111,6 +130,10 @@ class Gateway(Process):
         world, site = self._cluster.world, self._cluster.site
         longest = max((world.network.rtt(VPN, site, other) for other in self._others()), default=0.0)
         return self._cluster.cost("gateway") + longest
+
+    def is_remembered(self) -> bool:
+        """Nobody minds its name."""
+        return False
 
     def stop_seconds(self) -> float:
         """It needs no time."""

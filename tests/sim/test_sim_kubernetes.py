@@ -209,6 +209,16 @@ def test_isolated_member_is_silent_but_not_restarted() -> None:
     assert not [at for at in times(observation, "pod.not-ready", "db@edi") if at < 20.0]
 
 
+def test_killed_member_comes_back_under_its_name_only_when_it_is_forgotten() -> None:
+    """Its container is restarted at once, but it joins after the others have suspected its old self."""
+    topology = lab(name="iris-3site-galera")
+    _, observation = run(ContainerKill(target="db@edi"), topology=topology, duration=50.0, seed=2)
+    noticed = min(times(observation, "galera.view", "db@ral"))
+    assert noticed > 5.0  # suspect_timeout
+    assert min(times(observation, "process.start", "db@edi")) > noticed
+    assert max(times(observation, "galera.view", "db@edi")) < 30.0
+
+
 # -- nodes -----------------------------------------------------------------------------------
 
 
