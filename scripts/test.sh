@@ -10,8 +10,8 @@ cd "$(dirname "$0")/.."
 say() { printf '%s\n' "test: $*" >&2; }
 engine_answers() { as_root docker version >/dev/null 2>&1; }
 
-if [ "${CI:-}" = true ] && ! engine_answers; then
-  trap 'as_root env "PATH=$PATH" .ci/docker-engine stop' EXIT
+if [ "${CI:-}" = true ]; then
+  engine_answers || trap 'as_root env "PATH=$PATH" .ci/docker-engine stop' EXIT
   as_root env "PATH=$PATH" .ci/docker-engine start
 fi
 if ! engine_answers; then

@@ -326,6 +326,48 @@ class TestLab:
         assert lab.name() != before
 
 
+class TestPublished:
+    """Where a registry answers."""
+
+    def test_the_published_node_is_used(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """It is pulled, the lab image starts from the published Debian, and the next call finds both."""
+        published, there = "somebody/node:v1", set[str]()
+        bases = []
+
+        def pull(name: str, *, patience: float) -> bool:
+            there.add(name)
+            return True
+
+        def lab_image(store: Store, progress: object, *, published: bool) -> str:
+            bases.append(published)
+            there.add("lab:1")
+            return "lab:1"
+
+        def program(store: Store, *_: object) -> Path:
+            return store.piece("kind", binaries.kind_key(), lambda work: (work / "kind").touch()) / "kind"
+
+        def kubectl(store: Store, *_: object) -> Path:
+            place = image._kubectl_place(store)
+            place.mkdir()
+            (place / "kubectl").touch()
+            return place / "kubectl"
+
+        monkeypatch.setattr(engine, "version", lambda: "1")
+        monkeypatch.setattr(engine, "has", there.__contains__)
+        monkeypatch.setattr(engine, "pull", pull)
+        monkeypatch.setattr(image, "default_node_image", lambda: published)
+        monkeypatch.setattr(lab, "ensure", lab_image)
+        monkeypatch.setattr(lab, "name", lambda: "lab:1")
+        monkeypatch.setattr(binaries, "kind", program)
+        monkeypatch.setattr(image, "_kubectl", kubectl)
+        store = Store(tmp_path)
+        images = image.ensure(_say, store)
+        assert (images.node, images.lab, bases) == (published, "lab:1", [True])
+        assert image.current(store) == images
+        assert image.policy_enforcer(images.node) == "kindnet"
+        assert image.policy_enforcer(node.name()).startswith("podlink")
+
+
 class TestWithoutWhatIsNeeded:
     """What a machine without Docker is told."""
 
