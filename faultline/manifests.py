@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ipaddress
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from chaos.errors import LabError
@@ -10,6 +11,7 @@ from chaos.kube.addresses import Addresses
 from chaos.kube.manifests import LAB_IMAGE, Secrets, render
 from chaos.kube.manifests.names import block
 from chaos.kube.manifests.text import to_yaml
+from chaos.lab.layout import HTTP_PORT
 from topologies.errors import InputError, suggestion
 from topologies.loader import SizeName, load
 
@@ -26,6 +28,8 @@ def manifests(
     image: str = LAB_IMAGE,
     host_names: bool = False,
     with_secrets: bool = False,
+    node_port: int | None = None,
+    ranges: Sequence[str] = (),
 ) -> tuple[dict[str, str], str]:
     """YAML documents by site, and the block for CoreDNS.
 
@@ -37,9 +41,11 @@ def manifests(
         image: of the lab.
         host_names: write names into the pods instead of relying on CoreDNS.
         with_secrets: make secrets; placeholders otherwise.
+        node_port: port of the nodes on which front ends are reached; 80 when not given.
+        ranges: `site=pods,services` for clusters that exist already, for all sites or for none.
 
     Raises:
-        InputError: the topology cannot be used.
+        InputError: the topology or an option cannot be used.
     """
     topology = load(reference, size=size, overrides=overrides)
     if site is not None and site not in topology.sites:
@@ -48,11 +54,45 @@ def manifests(
         )
     secrets = Secrets.generate() if with_secrets else Secrets.placeholders()
     try:
-        rendered = render(topology, image=image, secrets=secrets, host_names=host_names)
-        names = block(Addresses.of(topology))
+        addresses = Addresses.of(topology)
+        if ranges:
+            addresses = addresses.within(_ranges(ranges, topology.sites))
+        rendered = render(
+            topology,
+            image=image,
+            secrets=secrets,
+            addresses=addresses,
+            host_names=host_names,
+            node_port=node_port or HTTP_PORT,
+        )
+        names = block(addresses)
     except LabError as error:
         raise InputError(str(error), file=reference) from error
     return {name: to_yaml(rendered[name]) for name in ([site] if site else topology.sites)}, names
+
+
+def _ranges(texts: Sequence[str], sites: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Read `site=pods,services` of every site.
+
+    Raises:
+        InputError: one cannot be read, or a site is unknown or left out.
+    """
+    expected = "SITE=PODS,SERVICES, for example ral=10.244.0.0/16,10.96.0.0/12"
+    found = {}
+    for text in texts:
+        site, _, values = text.partition("=")
+        pods, _, services = values.partition(",")
+        if site not in sites:
+            raise InputError(
+                f"no site {site!r}", file=f"--ranges {text}", expected=expected, hint=suggestion(site, sites)
+            )
+        try:
+            found[site] = str(ipaddress.IPv4Network(pods)), str(ipaddress.IPv4Network(services))
+        except ValueError as error:
+            raise InputError(str(error), file=f"--ranges {text}", expected=expected) from error
+    if missing := [site for site in sites if site not in found]:
+        raise InputError(f"nothing is said of {', '.join(missing)}", file="--ranges", expected=expected)
+    return found
 
 
 def write(texts: Mapping[str, str], names: str, directory: Path) -> list[Path]:

@@ -55,6 +55,24 @@ def manifests(
             help="Write the names of Services into every pod, for clusters whose CoreDNS may not be changed.",
         ),
     ] = False,
+    node_port: Annotated[
+        int | None,
+        typer.Option(
+            "--node-port",
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Port of the nodes for the front ends. Default: 80; clusters of others rarely allow that.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ranges",
+            metavar="SITE=PODS,SERVICES",
+            help="Address ranges of a cluster that exists already; for every site or for none.",
+        ),
+    ] = None,
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
 ) -> ExitCode:
@@ -72,6 +90,8 @@ def manifests(
         image=image or LAB_IMAGE,
         host_names=host_names,
         with_secrets=with_secrets,
+        node_port=node_port,
+        ranges=ranges or [],
     )
     if output is not None:
         for path in write(texts, names, output):

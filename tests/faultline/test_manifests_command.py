@@ -72,9 +72,32 @@ def test_values_and_image_can_be_changed() -> None:
     assert {"ip": "10.201.0.32", "hostnames": ["iam.ral.faultline.test"]} in spec["hostAliases"]
 
 
+def test_clusters_that_exist_keep_their_ranges_and_ports() -> None:
+    """Addresses, policies and the front end's port are those of the clusters that are there."""
+    result = call(
+        *("iris-2site-galera", "--site", "cam", "--node-port", "30080"),
+        *("--ranges", "ral=10.1.0.0/16,10.2.0.0/16", "--ranges", "cam=10.3.0.0/16,10.4.0.0/20"),
+    )
+    assert result.exit_code == 0, result.output
+    services = {
+        one["metadata"]["name"]: one["spec"]
+        for one in yaml.safe_load_all(result.stdout)
+        if one["kind"] == "Service"
+    }
+    assert services["db-0"]["clusterIP"] == "10.4.0.33"
+    assert services["frontend"]["ports"][0]["nodePort"] == 30080
+    assert "gcomm://10.2.0.33" in result.stdout and "cidr: 10.1.0.0/16" in result.stdout
+    assert "10.201." not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("iris-2site-galera", "--ranges", "ral=10.1.0.0/16,10.2.0.0/16"), "nothing is said of cam"),
+        (("iris-1site", "--ranges", "rai=10.1.0.0/16,10.2.0.0/16"), "did you mean 'ral'"),
+        (("iris-1site", "--ranges", "ral=10.1.0.0/16"), "SITE=PODS,SERVICES"),
+        (("iris-1site", "--ranges", "ral=10.1.0.0/16,10.2.0.0/28"), "no room for"),
+        (("iris-1site", "--node-port", "0"), "--node-port"),
         (("iris-2site-galera", "--site", "can"), "did you mean 'cam'"),
         (("iris-9site",), "iris-9site"),
         (("two.yaml",), "remove the others"),

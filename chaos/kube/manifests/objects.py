@@ -10,6 +10,7 @@ from typing import Any
 
 from chaos.kube.addresses import FRONTEND_PORT, NAMESPACE, Addresses
 from chaos.kube.manifests.secrets import Secrets
+from chaos.lab.layout import HTTP_PORT
 from topologies.kubernetes import Role
 from topologies.model import Topology
 
@@ -47,6 +48,7 @@ class Site:
         image: of the lab.
         secrets: of this lab.
         host_names: write the names of Services into every pod, for clusters whose DNS cannot be told.
+        node_port: port of the nodes on which front ends are reached.
     """
 
     topology: Topology
@@ -55,6 +57,7 @@ class Site:
     image: str
     secrets: Secrets
     host_names: bool = False
+    node_port: int = HTTP_PORT
 
     def limit(self, role: Role) -> float:
         """Cores that a pod of ``role`` may use here."""
@@ -192,7 +195,7 @@ def services(site: Site, workload: Workload, ports: Mapping[str, int]) -> list[O
                     "protocol": "TCP",
                     "port": endpoint.port,
                     "targetPort": FRONTEND_PORT,
-                    "nodePort": endpoint.port,
+                    "nodePort": site.node_port,
                 }
             ]
         found.append(

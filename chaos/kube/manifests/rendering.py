@@ -10,6 +10,7 @@ from chaos.kube.manifests import cache, database, identity, proxies
 from chaos.kube.manifests.foundation import namespace, network_policies
 from chaos.kube.manifests.objects import Object, Site, Workload, disruption_budget, service_account
 from chaos.kube.manifests.secrets import Secrets
+from chaos.lab.layout import HTTP_PORT
 from topologies.model import (
     Galera,
     Haproxy,
@@ -33,6 +34,7 @@ def render(
     host_names: bool = False,
     extra: Mapping[str, Sequence[Object]] | None = None,
     addresses: Addresses | None = None,
+    node_port: int = HTTP_PORT,
 ) -> dict[str, list[Object]]:
     """The objects of every site, in an order in which they can be applied.
 
@@ -45,6 +47,8 @@ def render(
             else it has to know them (`chaos.kube.manifests.names`).
         extra: further objects per site, such as those of the gateways; they come before the workloads.
         addresses: of the Services, where they are not the lab's own.
+        node_port: port of the nodes on which front ends are reached. A lab's own clusters allow 80, others
+            only 30000 to 32767 unless told otherwise.
 
     Raises:
         LabError: the topology has something that does not fit; the message says what to change.
@@ -54,9 +58,10 @@ def render(
             "a lab on Kubernetes runs one identity service on one database: remove the others from `services`"
         )
     addresses = addresses or Addresses.of(topology, overlapping=overlapping)
+    secrets = secrets or Secrets.placeholders()
     found = {}
     for name in topology.sites:
-        site = Site(topology, name, addresses, image, secrets or Secrets.placeholders(), host_names)
+        site = Site(topology, name, addresses, image, secrets, host_names, node_port)
         found[name] = [*_site_objects(site, (extra or {}).get(name, ()))]
     return found
 
