@@ -25,8 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.kube.entry import __main__ as entry
-from chaos.kube.entry import galera, redis
+from chaos.kube.entry import database, galera, redis
 from chaos.kube.entry.galera import NOWHERE, Position
+from chaos.kube.entry.health import Health, serve
 from chaos.kube.entry.install import install
 from chaos.kube.entry.redis import Opinion
 from chaos.services.galera import PROVIDER, saved_state
@@ -98,6 +99,74 @@ class TestFounding:
             "--wsrep-new-cluster",
         ]
         assert list(galera.arguments(None, False)) == []
+
+
+@contextmanager
+def members(count: int) -> Iterator[tuple[list[Health], dict[int, str]]]:
+    """Health of members that have just started, and number -> where each answers."""
+    found = [Health(Path("/nowhere"), clustered=True) for _ in range(count)]
+    servers = [serve(one, 0) for one in found]
+    try:
+        yield found, {n: f"127.0.0.1:{one.server_address[1]}" for n, one in enumerate(servers, 1)}
+    finally:
+        for one in servers:
+            one.shutdown()
+            one.server_close()
+
+
+class TestLooking:
+    """Members that were all stopped in order find out among themselves who begins."""
+
+    @pytest.mark.parametrize("late", [0, 1, 2])
+    def test_exactly_one_founds_whoever_comes_last(self, late: int) -> None:
+        """The farthest founds, the others join it, also when one has not made up its mind for a while."""
+        seqnos = [7, 9, 8]
+        decided: dict[int, bool] = {}
+        with members(3) as (found, addresses):
+
+            def start(index: int) -> None:
+                if index == late:
+                    time.sleep(0.7)
+                number = index + 1
+                peers = {n: address for n, address in addresses.items() if n != number}
+                position = Position(UUID, seqnos[index])
+                decided[number] = database._look_for_others(position, number, peers, found[index])
+                found[index].looking = None
+
+            threads = [threading.Thread(target=start, args=(index,)) for index in range(3)]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join(20)
+        assert decided == {1: False, 2: True, 3: False}
+
+    def test_whoever_runs_is_joined_at_once(self) -> None:
+        """A member that is silent does not matter when another one runs."""
+        with members(2) as (found, addresses):
+            found[0].looking = None
+            peers = {1: addresses[1], 3: "127.0.0.1:1"}
+            assert not database._look_for_others(Position(UUID, 99), 2, peers, found[1])
+
+    def test_a_killed_member_waits_until_the_others_have_noticed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It comes back under its old name, which must not be in use any more."""
+        listed = "10.201.0.33:3306,10.202.0.33:3306"
+        with members(1) as (found, addresses):
+            found[0].looking = None
+            until = time.monotonic() + 1.0
+
+            def state() -> dict[str, Any]:
+                gone = time.monotonic() > until
+                status = {"wsrep_incoming_addresses": "10.202.0.33:3306" if gone else listed}
+                return {"looking": False, "position": None, "status": status}
+
+            monkeypatch.setattr(found[0], "state", state)
+            database._wait_until_forgotten("10.201.0.33", tuple(addresses.values()))
+            assert until < time.monotonic() < until + 3
+            monkeypatch.setattr(database, "FORGOTTEN_WITHIN", 0.5)
+            database._wait_until_forgotten("10.202.0.33", tuple(addresses.values()))
+            assert time.monotonic() < until + 6
 
 
 def encode(value: Any) -> bytes:
