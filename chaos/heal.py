@@ -84,6 +84,7 @@ def heal(
         done: list[str] = []
         for one in directories:
             done += _replay(one)
+            done += _withdraw(one)
         done += _clear_machine()
         kept: frozenset[str] = frozenset()
         if housekeeping.is_needed():
@@ -111,7 +112,7 @@ def _replay(directory: Path) -> list[str]:
     done = []
     for record in reversed(pending):
         try:
-            said = _replayer(record.inverse.kind)(directory, record.inverse)
+            said = _replayer(record.inverse.kind, directory)(directory, record.inverse)
         except (LabError, KeyError, TypeError, ValueError) as error:
             said = f"left to the removal of the lab ({error})"
         done.append(f"fault {record.id} ({record.note or record.inverse.kind}): {said}")
@@ -119,14 +120,27 @@ def _replay(directory: Path) -> list[str]:
     return done
 
 
-def _replayer(kind: str) -> Callable[[Path, Inverse], str]:
+def _replayer(kind: str, directory: Path) -> Callable[[Path, Inverse], str]:
     if kind in _REPLAY:
         return _REPLAY[kind]
-    if not housekeeping.is_needed():
+    if not (housekeeping.is_needed() or _is_on_existing(directory)):
         return _skip
     from chaos.faults.kubernetes import replay
 
     return replay.replay if kind in replay.KINDS else _skip
+
+
+def _is_on_existing(directory: Path) -> bool:
+    return (directory / housekeeping.DIRECTORY / housekeeping.EXISTING).exists()
+
+
+def _withdraw(directory: Path) -> list[str]:
+    """Take out of clusters that are not the lab's what it has put there."""
+    if not _is_on_existing(directory):
+        return []
+    from chaos.kube import existing
+
+    return existing.withdraw_all(directory)
 
 
 def _skip(directory: Path, inverse: Inverse) -> str:

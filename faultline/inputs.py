@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from sim.predict import Scenario
     from sim.statistics import Precision
 
-Backend = Literal["local", "kind", "simulated"]
+if TYPE_CHECKING:
+    from chaos.kube.existing import Access
+
+Backend = Literal["local", "kind", "kubernetes", "simulated"]
 
 DEFAULT_SEED = 0
 """Used when neither the command line nor the experiment gives one, as the Chaos Toolkit extension does."""
@@ -53,6 +56,7 @@ class Inputs:
         precision: go on with replications until it is reached, if any is wanted.
         profile: the service whose requests are simulated.
         platform: what carries the processes, if not bare nodes.
+        access: to existing clusters, for the backend `kubernetes`.
     """
 
     experiment: Experiment
@@ -68,6 +72,7 @@ class Inputs:
     precision: Precision | None = None
     profile: Profile = field(default_factory=load_profile)
     platform: Platform | None = None
+    access: Access | None = None
 
     @property
     def demands(self) -> Calibration:

@@ -30,6 +30,9 @@ def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
     if backend == SIMULATED:
         return
     size = inputs.size
+    if backend == "kubernetes":
+        _ensure_existing(inputs)
+        return
     if size != "lab":
         raise InputError(
             f"the lab on this machine cannot run the size {size!r}",
@@ -39,6 +42,33 @@ def ensure_runnable(backend: Backend, inputs: Inputs) -> None:
         )
     _ensure_able(backend)
     _ensure_fits(inputs, backend)
+    _ensure_free()
+
+
+def _ensure_existing(inputs: Inputs) -> None:
+    """Refuse what clusters that somebody else has cannot or must not do, before anything is predicted."""
+    from chaos.errors import LabError
+    from chaos.kube.addresses import Addresses
+    from chaos.lab.kubernetes import refusal
+
+    access = inputs.access
+    if access is None:
+        raise InputError(
+            "no cluster is named", file="--context", hint="add --context SITE=CONTEXT for each site"
+        )
+    access.check(list(inputs.topology.sites))
+    misfits = [
+        Misfit((*path, "provider", "func"), why)
+        for path, scheduled in scheduled_with_places(inputs.experiment)
+        if (why := refusal(scheduled.fault, access)) is not None
+    ]
+    if misfits:
+        raise inputs.experiment.document.error(*misfits)
+    try:
+        Addresses.of(inputs.topology)
+    except LabError as error:
+        raise InputError(str(error), file=inputs.files["topology"][0]) from None
+    ensure_root()
     _ensure_free()
 
 
@@ -151,6 +181,11 @@ def open_lab(inputs: Inputs, backend: Backend, note: Callable[[str], None]) -> L
         from chaos.lab.kind import KindLab
 
         return KindLab(progress=note, seed=inputs.seed)
+    if backend == "kubernetes":
+        from chaos.lab.kubernetes import KubernetesLab
+
+        assert inputs.access is not None  # ensure_runnable has seen to it
+        return KubernetesLab(inputs.access, progress=note, seed=inputs.seed)
     from chaos.lab.local import LocalLab
 
     return LocalLab(progress=note, seed=inputs.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause, ScheduledFault
@@ -45,13 +45,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of them, and how long a run takes."""
+    """All of them, and how long a run takes.
+
+    Attributes:
+        load: seconds of load.
+        expected: seconds of the whole run.
+        safety: what keeps it from doing harm.
+        objects: site -> what is put into an existing cluster, as `kind/name`.
+        rights: that this takes, as a manifest.
+    """
 
     title: str
     steps: list[Step]
     load: float
     expected: float
     safety: list[str]
+    objects: dict[str, list[str]] = field(default_factory=dict)
+    rights: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from experiments.kubernetes_faults import (
     ApiServerDown,
     ClusterStop,
@@ -23,7 +26,13 @@ from experiments.kubernetes_faults import (
 )
 from experiments.names import node_parts
 from experiments.targets import components
+from experiments.timeline import scheduled_with_places
+from topologies.errors import Misfit
 from topologies.model import IndigoIam, Topology
+
+if TYPE_CHECKING:
+    from faultline.inputs import Inputs
+    from faultline.plan import Plan
 
 
 def what(fault: KubernetesFault) -> str:
@@ -120,6 +129,45 @@ def reach(fault: KubernetesFault, topology: Topology) -> list[str]:
     if isinstance(fault, ApiServerDown):
         return [f"no pod is replaced and no endpoint changes at {site} meanwhile"]
     return []
+
+
+def on_existing_clusters(planned: Plan, inputs: Inputs, allow_nodes: bool) -> Plan:
+    """The plan for clusters that somebody else has: what is put there, and by what right.
+
+    Raises:
+        InputError: a fault is not for such clusters.
+    """
+    import yaml
+
+    from chaos.kube.addresses import NAMESPACE
+    from chaos.kube.existing import Access, adapted, role
+    from chaos.kube.manifests.rendering import render
+    from chaos.lab.kubernetes import refusal
+
+    access = Access({}, allow_nodes=allow_nodes)
+    misfits = [
+        Misfit((*path, "provider", "func"), why)
+        for path, scheduled in scheduled_with_places(inputs.experiment)
+        if (why := refusal(scheduled.fault, access)) is not None
+    ]
+    if misfits:
+        raise inputs.experiment.document.error(*misfits)
+    rendered = render(inputs.topology, host_names=True)
+    objects = {
+        site: [f"{one['kind'].lower()}/{one['metadata']['name']}" for one in adapted(every, access.node_port)]
+        for site, every in rendered.items()
+    }
+    safety = [
+        f"only the namespace {NAMESPACE} of each cluster is touched, and only if its owner has labelled it "
+        "faultline.io/chaos-allowed=true",
+        "nodes are left alone" if not allow_nodes else "nodes may be touched (--allow-nodes)",
+        "everything put there carries app.kubernetes.io/part-of=faultline and is removed afterwards",
+        "each inverse is on disk before its fault is applied",
+        "after a crash or power cut: faultline heal",
+    ]
+    return replace(
+        planned, objects=objects, rights=yaml.safe_dump_all(role(allow_nodes), sort_keys=False), safety=safety
+    )
 
 
 def _replicas(target: str, topology: Topology) -> str:

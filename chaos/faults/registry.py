@@ -51,7 +51,12 @@ class Registry:
         """
         driver = self._driver(fault)
         name = f"fault-{log.next_id()}"
-        inverse = driver.plan(context, fault, name)
+        try:
+            inverse = driver.plan(context, fault, name)
+        except InjectionError:
+            raise
+        except LabError as error:
+            raise InjectionError(f"could not {fault.fault}: {error}") from error
         record = log.record(inverse, note=fault.model_dump_json(exclude_none=True))
         try:
             driver.inject(context, fault, name)

@@ -69,8 +69,13 @@ CLUSTER_WIDE = frozenset(
 
 
 def _new_client(kubeconfig: Path, context: str | None) -> kubernetes.ApiClient:
-    new: Callable[..., kubernetes.ApiClient] = config.new_client_from_config
-    return new(str(kubeconfig), context=context)
+    settings = kubernetes.Configuration()
+    load: Callable[..., None] = config.load_kube_config
+    load(str(kubeconfig), context=context, client_configuration=settings)
+    # Before the client is made: it copies this. Whether the server answers is a result, and nothing to be
+    # tried away.
+    settings.retries = False
+    return kubernetes.ApiClient(settings)
 
 
 class Cluster:
@@ -99,8 +104,6 @@ class Cluster:
                 self._client = _new_client(self._kubeconfig, self._context)
             except (config.ConfigException, OSError, ValueError) as error:
                 raise LabError(f"cannot read the kubeconfig {self._kubeconfig}: {error}") from error
-            # Whether it answers is a result, not something to be tried away.
-            self._client.configuration.retries = False
         return self._client
 
     def request(

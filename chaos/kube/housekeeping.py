@@ -16,6 +16,9 @@ from chaos.errors import LabError
 DIRECTORY = "kube"
 """Below a lab's directory: kubeconfigs of its clusters (`chaos.kube.clusters`)."""
 
+EXISTING = "existing.json"
+"""In that directory: says that the clusters are somebody else's (`chaos.kube.existing`)."""
+
 PATIENCE = 90.0
 """Seconds for a kept cluster to be itself again."""
 

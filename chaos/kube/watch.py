@@ -173,9 +173,10 @@ class Witness:
             ("v1", "Pod", place.namespace, PodTracker(name["Pod"])),
             ("discovery.k8s.io/v1", "EndpointSlice", place.namespace, EndpointTracker(name["EndpointSlice"])),
             ("v1", "Node", "", NodeTracker(name["Node"])),
-            ("coordination.k8s.io/v1", "Lease", "kube-node-lease", self._leases),
             ("v1", "Event", place.namespace, WarningTracker(name["Event"])),
         ]
+        if logs:  # they are in a namespace that only the cluster's owner may look into
+            self._streams.append(("coordination.k8s.io/v1", "Lease", "kube-node-lease", self._leases))
 
     def start(self) -> None:
         """Begin to watch."""

@@ -182,7 +182,15 @@ def look_up(server: Daemon, writes: Writes) -> Holdings:
     Raises:
         pymysql.err.MySQLError, OSError: it does not answer.
     """
-    connection = mariadb.connect(server, mariadb.DATABASE, timeout=_LOOK_UP_WITHIN)
+    return holdings_of(mariadb.connect(server, mariadb.DATABASE, timeout=_LOOK_UP_WITHIN), writes)
+
+
+def holdings_of(connection: Any, writes: Writes) -> Holdings:
+    """Which of ``writes`` the server at the other end of ``connection`` has; closes the connection.
+
+    Raises:
+        pymysql.err.MySQLError, OSError: it does not answer.
+    """
     try:
         with connection.cursor() as cursor:
             tokens: set[str] = set()

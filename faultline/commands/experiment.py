@@ -11,13 +11,18 @@ from faultline.commands.options import (
     DEFAULT_MAX_REPLICATIONS,
     DEFAULT_PROFILE,
     DEFAULT_REPLICATIONS,
+    AllowNodesOption,
     BackendName,
     CalibrationOption,
+    ContextOption,
     ExperimentArgument,
     HalfWidthOption,
+    ImageOption,
     JsonOption,
+    KubeconfigOption,
     MaxReplicationsOption,
     PreciseOption,
+    PredictedBackend,
     PredictedBackendOption,
     ProfileOption,
     ReplicationsOption,
@@ -25,6 +30,7 @@ from faultline.commands.options import (
     SetOption,
     SizeChoice,
     SizeOption,
+    UrlOption,
 )
 from faultline.exits import ExitCode
 
@@ -69,6 +75,24 @@ def _prepare(
     )
 
 
+def _with_access(
+    inputs: Inputs,
+    contexts: list[str] | None,
+    kubeconfig: str | None,
+    urls: list[str] | None,
+    image: str,
+    allow_nodes: bool,
+) -> Inputs:
+    from dataclasses import replace
+
+    from chaos.kube.existing import Access
+
+    access = Access.of(
+        contexts or [], kubeconfig=kubeconfig, front_ends=urls or [], image=image, allow_nodes=allow_nodes
+    )
+    return replace(inputs, access=access)
+
+
 def _predictable(inputs: Inputs, backend: str | None) -> None:
     """Refuse faults that take a cluster where the user says that there is none."""
     from faultline.labs import on_kubernetes, refuse_kubernetes_faults
@@ -89,17 +113,24 @@ def plan(
     without_prediction: Annotated[
         bool, typer.Option("--no-predict", help="Leave out the predicted outcome (quicker).")
     ] = False,
+    allow_nodes: AllowNodesOption = False,
     as_json: JsonOption = False,
 ) -> ExitCode:
-    """What would be broken, how far it reaches, what undoes it, what is predicted. Executes nothing."""
+    """What would be broken, how far it reaches, what undoes it, what is predicted. Executes nothing.
+
+    With --backend kubernetes also what the lab would put into the clusters and the rights that it takes.
+    """
     from faultline.console import print_json
     from faultline.display import display
     from faultline.plan import make_plan
+    from faultline.plan_kubernetes import on_existing_clusters
     from faultline.predicting import predict_document
 
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile, backend)
     _predictable(inputs, backend)
     planned = make_plan(inputs)
+    if backend is PredictedBackend.KUBERNETES:
+        planned = on_existing_clusters(planned, inputs, allow_nodes)
     document = None
     if not without_prediction:
         with display() as shown:
@@ -130,6 +161,11 @@ def _show_plan(planned: Plan) -> None:
     console.print(f"\nexpected duration: {planned.expected:.0f} s, of which {planned.load:g} s of load")
     for line in planned.safety:
         console.print(f"safety: {line}", soft_wrap=True, markup=False)
+    for site, names in planned.objects.items():
+        console.print(f"\n{site} gets {len(names)} objects: {', '.join(names)}", soft_wrap=True, markup=False)
+    if planned.rights:
+        console.print("\nrights that the lab takes (`kubectl apply -f`, and bind them to its account):")
+        console.print(planned.rights, soft_wrap=True, markup=False, highlight=False)
 
 
 def predict(
@@ -230,10 +266,15 @@ def run(
         BackendName,
         typer.Option(
             "--backend",
-            help="Where it runs: real daemons on namespaces (local) or in a Kubernetes cluster per site "
-            "(kind), or the simulator (validates nothing).",
+            help="Where it runs: real daemons on namespaces (local), a Kubernetes cluster per site (kind), "
+            "on clusters that you have (kubernetes), or the simulator (validates nothing).",
         ),
     ] = BackendName.LOCAL,
+    contexts: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    urls: UrlOption = None,
+    image: ImageOption = "",
+    allow_nodes: AllowNodesOption = False,
     seed: SeedOption = None,
     overrides: SetOption = None,
     size: SizeOption = SizeChoice.LAB,
@@ -254,6 +295,8 @@ def run(
 
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications, backend=backend)
     name: Backend = backend.value
+    if backend is BackendName.KUBERNETES:
+        inputs = _with_access(inputs, contexts, kubeconfig, urls, image, allow_nodes)
     ensure_runnable(name, inputs)
     say(f"seed {inputs.seed}; the same again with: --seed {inputs.seed}")
     finished = run_experiment(inputs, name, Home.find(), display())

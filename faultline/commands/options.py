@@ -14,6 +14,7 @@ class BackendName(StrEnum):
 
     LOCAL = "local"
     KIND = "kind"
+    KUBERNETES = "kubernetes"
     SIMULATED = "simulated"
 
 
@@ -78,6 +79,37 @@ PredictedBackendOption = Annotated[
         help="What is predicted: processes on nodes (local), or pods in clusters (kind, kubernetes). By "
         "default clusters if the experiment has a fault that only they can have.",
     ),
+]
+ContextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="SITE=CONTEXT",
+        help="With --backend kubernetes: the kubeconfig's context of a site's cluster. Once per site.",
+    ),
+]
+KubeconfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kubeconfig",
+        metavar="FILE",
+        help="With --backend kubernetes. Default: $KUBECONFIG, ~/.kube/config.",
+    ),
+]
+UrlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        metavar="SITE=URL",
+        help="With --backend kubernetes: where users reach a site's front end from this machine. Default: "
+        "its first node, port 30080.",
+    ),
+]
+ImageOption = Annotated[
+    str, typer.Option("--image", metavar="IMAGE", help="With --backend kubernetes: the lab's image there.")
+]
+AllowNodesOption = Annotated[
+    bool, typer.Option("--allow-nodes", help="With --backend kubernetes: faults may touch nodes.")
 ]
 ExperimentArgument = Annotated[
     str,
