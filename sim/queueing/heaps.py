@@ -21,7 +21,7 @@ def heap_push(times: Floats, who: Ints, size: int, at: float, customer: int) -> 
         parent = (hole - 1) >> 2
         place = 2 * (parent + ROOT)
         before = times[place]
-        if before < at or (before == at and who[place + 1] < customer):
+        if before <= at:
             break
         times[2 * (hole + ROOT)] = before
         who[2 * (hole + ROOT) + 1] = who[place + 1]
@@ -34,25 +34,29 @@ def heap_push(times: Floats, who: Ints, size: int, at: float, customer: int) -> 
 @kernel
 def heap_replace(times: Floats, who: Ints, size: int, at: float, customer: int) -> None:
     """Put an entry in the place of the first."""
-    hole = 0
+    hole = 2 * ROOT
+    end = 2 * (size + ROOT)
     while True:
-        child = 4 * hole + 1
-        if child >= size:
+        best = 4 * hole - 16  # the first child: entry 4 i + 1 of entry i, both shifted by ROOT
+        if best + 6 < end:
+            # Choices rather than branches: which child is first cannot be foreseen, and a wrong guess
+            # costs more than all four comparisons.
+            second = best + 2 if times[best + 2] < times[best] else best
+            fourth = best + 6 if times[best + 6] < times[best + 4] else best + 4
+            best = fourth if times[fourth] < times[second] else second
+        elif best < end:
+            for other in range(best + 2, end, 2):
+                best = other if times[other] < times[best] else best
+        else:
             break
-        best = 2 * (child + ROOT)
         least = times[best]
-        for other in range(best + 2, 2 * (min(child + 4, size) + ROOT), 2):
-            time = times[other]
-            if time < least or (time == least and who[other + 1] < who[best + 1]):
-                best = other
-                least = time
-        if at < least or (at == least and customer < who[best + 1]):
+        if at <= least:
             break
-        times[2 * (hole + ROOT)] = least
-        who[2 * (hole + ROOT) + 1] = who[best + 1]
-        hole = best // 2 - ROOT
-    times[2 * (hole + ROOT)] = at
-    who[2 * (hole + ROOT) + 1] = customer
+        times[hole] = least
+        who[hole + 1] = who[best + 1]
+        hole = best
+    times[hole] = at
+    who[hole + 1] = customer
 
 
 @kernel

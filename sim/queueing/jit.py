@@ -37,6 +37,13 @@ def kernel(function: Function) -> Function:
     return compiled
 
 
+def inlined(function: Function) -> Function:
+    """The same for what is too small to be called."""
+    compiler: Callable[..., Any] = njit(cache=True, error_model="numpy", nogil=True, inline="always")
+    compiled: Function = compiler(function)
+    return compiled
+
+
 def _product(typing_context: Any, a: Any, b: Any) -> Any:
     """Upper 64 bits of a product of two 64-bit words: one machine instruction."""
 

@@ -11,16 +11,18 @@ import math
 import numpy as np
 
 from sim.queueing.heaps import ROOT, heap_pop, heap_push, heap_replace
-from sim.queueing.jit import Floats, Ints, Words, kernel, philox, service_time, unit
+from sim.queueing.jit import Floats, Ints, Words, inlined, kernel, philox, service_time, unit
 
-FCFS, PS, DELAY = 0, 1, 2
+FCFS, PS, DELAY, SINGLE = 0, 1, 2, 3
+"""Kinds of stations; SINGLE is one server in order of arrival, whose end of service needs no heap."""
+
 OK, FULL = 0, 1
 
-# Rows of the stations' state: seconds of service, variation, servers; customers present, attained
-# service (ps), when it was last brought up to date, when the next customer is done (ps), area below
-# the number present, area below the number of busy servers.
-MEAN, CV, SERVERS, PRESENT, ATTAINED, SINCE, NEXT, AREA, BUSY = range(9)
-ROWS = 9
+# Columns of the stations' state, a row per station: seconds of service, variation, servers; customers
+# present, attained service and when it was last brought up to date (ps), area below the number present,
+# area below the number of busy servers. Areas are kept as sums of times, of ends less beginnings.
+MEAN, CV, SERVERS, PRESENT, ATTAINED, SINCE, AREA, BUSY = range(8)
+COLUMNS = 8
 
 # The record of a customer, one cache line: when its response began, the service it waits for or the end of
 # what it does, the next in the chain it is in, its state, and four random words. The state is the number of
@@ -34,31 +36,44 @@ IN_WHEEL, CURRENT, OVERFLOW = range(3)
 """Of the wheel: events in it, the bucket whose events are in the heap, chain of those beyond its reach."""
 
 
-@kernel
-def _bring_up(state: Floats, kinds: Ints, k: int, now: float) -> None:
-    """Account for the time since the station's last change."""
-    passed = now - state[SINCE, k]
-    if passed > 0.0:
-        present = state[PRESENT, k]
-        servers = state[SERVERS, k]
-        state[AREA, k] += present * passed
-        if kinds[k] == DELAY or present < servers:
-            state[BUSY, k] += present * passed
-            state[ATTAINED, k] += passed
-        else:
-            state[BUSY, k] += servers * passed
-            state[ATTAINED, k] += passed * servers / present
-        state[SINCE, k] = now
+@inlined
+def _attain(state: Floats, k: int, now: float) -> None:
+    """Give the customers of a processor-sharing station what they were served since its last change."""
+    passed = now - state[k, SINCE]
+    present = state[k, PRESENT]
+    if passed > 0.0 and present > 0.0:
+        busy = min(present, state[k, SERVERS])
+        state[k, BUSY] += busy * passed
+        state[k, ATTAINED] += passed * busy / present
+    state[k, SINCE] = now
 
 
-@kernel
-def _plan(state: Floats, k: int, first: float, present: int) -> None:
+@inlined
+def _plan(state: Floats, k: int, first: float, present: int) -> float:
     """When the first customer of a processor-sharing station will be done, as things stand."""
-    slow = max(1.0, present / state[SERVERS, k])
-    state[NEXT, k] = state[SINCE, k] + max(0.0, first - state[ATTAINED, k]) * slow
+    slow = max(1.0, present / state[k, SERVERS])
+    return state[k, SINCE] + max(0.0, first - state[k, ATTAINED]) * slow
 
 
 @kernel
+def _restart(kinds: Ints, state: Floats, now: float, sign: float) -> None:
+    """Begin the areas anew at ``now`` (sign -1), or close them (+1)."""
+    for k in range(len(kinds)):
+        if sign < 0.0:
+            if kinds[k] == PS:
+                _attain(state, k, now)
+            state[k, AREA] = 0.0
+            state[k, BUSY] = 0.0
+        present = state[k, PRESENT]
+        state[k, AREA] += sign * present * now
+        if kinds[k] == PS:
+            if sign > 0.0:
+                _attain(state, k, now)
+        else:
+            state[k, BUSY] += sign * min(present, state[k, SERVERS]) * now
+
+
+@inlined
 def _to_wheel(
     end: float, slot: int, inverse: float, wheel: Ints, turning: Ints, reals: Floats, whole: Ints
 ) -> bool:
@@ -120,6 +135,7 @@ def network(
     pace: float,
     kinds: Ints,
     state: Floats,
+    nexts: Floats,
     warm: int,
     size: int,
     batches: Floats,
@@ -148,16 +164,17 @@ def network(
         key0: of the random numbers.
         key1: of the random numbers.
         pace: mean think time (closed), or arrivals per second.
-        kinds: FCFS, PS or DELAY by station.
-        state: see ROWS.
+        kinds: SINGLE, PS, DELAY or FCFS by station.
+        state: see COLUMNS.
+        nexts: end of the service at each SINGLE or PS station.
         warm: customers that are not counted.
         size: customers per batch.
         batches: sums of responses.
         samples: every response, when it has room.
         totals: start and end of what is counted, sum of responses, events.
-        times, who: heap of ends of service and of think times; slot of the customer.
+        times, who: heap of the other ends of service and of think times; slot of the customer.
         shared_times, shared_who, shared_size: a heap of attained service per processor-sharing station.
-        heads, tails: who waits at each station, as chains.
+        heads, tails: who is at each SINGLE station, who waits at each FCFS one, as chains.
         inverse: of the width of the wheel's buckets, a power of two; 0 for no wheel.
         wheel: chains of far events; their number a power of two.
         turning: see IN_WHEEL.
@@ -175,18 +192,20 @@ def network(
     free = 0
     arrived = 0
     next_arrival = np.inf
-    sharing = False
+    scanned = 0  # stations up to the last with an end of its own
     for k in range(stations):
         heads[k] = -1
         tails[k] = -1
-        state[NEXT, k] = np.inf
-        sharing = sharing or kinds[k] == PS
+        nexts[k] = np.inf
+        if kinds[k] == PS or kinds[k] == SINGLE:
+            scanned = k + 1
     if closed:
         for slot in range(slots):
             mine = RECORD * slot
             philox(key0, key1, 1, slot, words, mine + WORDS)
             whole[mine + STATE] = ONE_MORE
-            end = -pace * math.log(unit(words[mine + WORDS])) if pace > 0.0 else 0.0
+            # Without a pause all come at once, but in order.
+            end = -pace * math.log(unit(words[mine + WORDS])) if pace > 0.0 else slot * 1e-300
             if not _to_wheel(end, slot, inverse, wheel, turning, reals, whole):
                 pending = heap_push(times, who, pending, end, slot)
     else:
@@ -200,20 +219,18 @@ def network(
         next_arrival = -math.log(unit(drawn[0])) / pace
 
     while done < goal:
-        # What comes next: an end in the heap, an end at a shared station, an arrival.
+        # What comes next: an end in the heap, an end at a station, an arrival.
         if pending == 0 and turning[IN_WHEEL] > 0:
             pending = _turn(times, who, inverse, wheel, turning, reals, whole)
         now = times[2 * ROOT] if pending > 0 else np.inf
         source = -1
-        if sharing:
-            for k in range(stations):
-                if state[NEXT, k] < now:
-                    now = state[NEXT, k]
-                    source = k
-        arriving = next_arrival < now
+        for k in range(scanned):
+            end = nexts[k]
+            source = k if end < now else source
+            now = min(end, now)
         events += 1
         hole = False  # the first place of the heap is free to be filled
-        if arriving:
+        if next_arrival < now:
             now = next_arrival
             if free < 0:
                 return FULL
@@ -227,33 +244,42 @@ def network(
                 counters[0] = block
             next_arrival = now - math.log(unit(drawn[arrived & 3])) / pace
         elif source >= 0:
-            _bring_up(state, kinds, source, now)
-            base_times, base_who = shared_times[source], shared_who[source]
-            slot = base_who[2 * ROOT + 1]
-            state[ATTAINED, source] = base_times[2 * ROOT]  # no drift
-            count = heap_pop(base_times, base_who, shared_size[source])
-            shared_size[source] = count
-            state[PRESENT, source] = count
-            if count > 0:
-                _plan(state, source, base_times[2 * ROOT], count)
+            state[source, AREA] += now
+            if kinds[source] == SINGLE:
+                slot = heads[source]
+                other = whole[RECORD * slot + CHAIN]
+                heads[source] = other
+                state[source, PRESENT] -= 1.0
+                if other >= 0:
+                    nexts[source] = now + reals[RECORD * other + NEED]  # drawn when it came
+                else:
+                    nexts[source] = np.inf
+                    state[source, BUSY] += now
             else:
-                state[NEXT, source] = np.inf
+                _attain(state, source, now)
+                base_times, base_who = shared_times[source], shared_who[source]
+                slot = base_who[2 * ROOT + 1]
+                state[source, ATTAINED] = base_times[2 * ROOT]  # no drift
+                count = heap_pop(base_times, base_who, shared_size[source])
+                shared_size[source] = count
+                state[source, PRESENT] = count
+                nexts[source] = _plan(state, source, base_times[2 * ROOT], count) if count > 0 else np.inf
         else:
             slot = who[2 * ROOT + 1]
             hole = True
             k = (whole[RECORD * slot + STATE] & ENTERED) - 1
             if k >= 0:
-                _bring_up(state, kinds, k, now)
-                state[PRESENT, k] -= 1.0
+                state[k, AREA] += now
+                state[k, PRESENT] -= 1.0
                 if kinds[k] == FCFS and heads[k] >= 0:
                     other = heads[k]
                     heads[k] = whole[RECORD * other + CHAIN]
-                    if heads[k] < 0:
-                        tails[k] = -1
-                    end = now + reals[RECORD * other + NEED]  # drawn when it came
+                    end = now + reals[RECORD * other + NEED]
                     if not _to_wheel(end, other, inverse, wheel, turning, reals, whole):
                         heap_replace(times, who, pending, end, other)
                         hole = False
+                else:
+                    state[k, BUSY] += now
 
         mine = RECORD * slot
         at = whole[mine + STATE] & ENTERED
@@ -271,10 +297,7 @@ def network(
             done += 1
             if done == warm:
                 totals[0] = now
-                for k in range(stations):
-                    _bring_up(state, kinds, k, now)
-                    state[AREA, k] = 0.0
-                    state[BUSY, k] = 0.0
+                _restart(kinds, state, now, -1.0)
             if not closed:
                 whole[mine + CHAIN] = free
                 free = slot
@@ -298,7 +321,6 @@ def network(
             reals[mine + BEGAN] = now
 
         # Enter station `at`.
-        k = at
         if closed:
             if index & 3 == 0:
                 philox(key0, key1, (index >> 2) + 1, slot, words, mine + WORDS)
@@ -306,39 +328,54 @@ def network(
             index += 1
         else:
             block = (index >> 2) + 1
-            if counters[k + 1] != block:
-                philox(key0, key1, block, k + 1, drawn, 4 * (k + 1))
-                counters[k + 1] = block
-            u = unit(drawn[4 * (k + 1) + (index & 3)])
+            if counters[at + 1] != block:
+                philox(key0, key1, block, at + 1, drawn, 4 * (at + 1))
+                counters[at + 1] = block
+            u = unit(drawn[4 * (at + 1) + (index & 3)])
         whole[mine + STATE] = (index << 16) + at + 1
-        need = service_time(u, state[MEAN, k], state[CV, k])
-        _bring_up(state, kinds, k, now)
-        state[PRESENT, k] += 1.0
-        if kinds[k] == PS:
-            base_times, base_who = shared_times[k], shared_who[k]
-            count = heap_push(base_times, base_who, shared_size[k], state[ATTAINED, k] + need, slot)
-            shared_size[k] = count
-            _plan(state, k, base_times[2 * ROOT], count)
-        elif kinds[k] == DELAY or state[PRESENT, k] <= state[SERVERS, k]:
-            end = now + need
-            if not _to_wheel(end, slot, inverse, wheel, turning, reals, whole):
-                if hole:
-                    heap_replace(times, who, pending, end, slot)
-                    hole = False
-                else:
-                    pending = heap_push(times, who, pending, end, slot)
-        else:
-            reals[mine + NEED] = need
+        need = service_time(u, state[at, MEAN], state[at, CV])
+        state[at, AREA] -= now
+        kind = kinds[at]
+        if kind == SINGLE:
+            state[at, PRESENT] += 1.0
             whole[mine + CHAIN] = -1
-            if tails[k] >= 0:
-                whole[RECORD * tails[k] + CHAIN] = slot
+            if heads[at] < 0:
+                heads[at] = slot
+                nexts[at] = now + need
+                state[at, BUSY] -= now
             else:
-                heads[k] = slot
-            tails[k] = slot
+                reals[mine + NEED] = need
+                whole[RECORD * tails[at] + CHAIN] = slot
+            tails[at] = slot
+        elif kind == PS:
+            _attain(state, at, now)
+            base_times, base_who = shared_times[at], shared_who[at]
+            count = heap_push(base_times, base_who, shared_size[at], state[at, ATTAINED] + need, slot)
+            shared_size[at] = count
+            state[at, PRESENT] = count
+            nexts[at] = _plan(state, at, base_times[2 * ROOT], count)
+        else:
+            state[at, PRESENT] += 1.0
+            if kind == DELAY or state[at, PRESENT] <= state[at, SERVERS]:
+                state[at, BUSY] -= now
+                end = now + need
+                if not _to_wheel(end, slot, inverse, wheel, turning, reals, whole):
+                    if hole:
+                        heap_replace(times, who, pending, end, slot)
+                        hole = False
+                    else:
+                        pending = heap_push(times, who, pending, end, slot)
+            else:
+                reals[mine + NEED] = need
+                whole[mine + CHAIN] = -1
+                if heads[at] >= 0:
+                    whole[RECORD * tails[at] + CHAIN] = slot
+                else:
+                    heads[at] = slot
+                tails[at] = slot
         if hole:
             pending = heap_pop(times, who, pending)
-    for k in range(stations):
-        _bring_up(state, kinds, k, now)
+    _restart(kinds, state, now, 1.0)
     totals[1] = now
     totals[3] = events
     return OK

@@ -14,6 +14,9 @@ from sim.statistics.series import of_batches
 STREAM = "queueing"
 """Stream that all random numbers of a network come from: entity = user or station, index = draw."""
 
+MOST_SCANNED = 32
+"""Stations whose ends of service are looked through one by one; with more of them a heap is quicker."""
+
 WHEEL_FROM = 4096
 BUCKET = 16
 FIRST_SLOTS = 1024
@@ -110,15 +113,22 @@ def _network(
     closed = isinstance(network, Closed)
     stations = network.stations
     count = len(stations)
-    kinds = np.array([DISCIPLINES.index(station.discipline) for station in stations])
+    kinds = np.array(
+        [
+            kernels.SINGLE
+            if station.discipline == "fcfs" and station.servers == 1 and count <= MOST_SCANNED
+            else DISCIPLINES.index(station.discipline)
+            for station in stations
+        ]
+    )
     slots = network.users if isinstance(network, Closed) else FIRST_SLOTS
     while True:
         sums[:] = 0.0
         totals[:] = 0.0
-        state = np.zeros((kernels.ROWS, count))
-        state[kernels.MEAN] = [station.service for station in stations]
-        state[kernels.CV] = [station.cv for station in stations]
-        state[kernels.SERVERS] = [
+        state = np.zeros((count, kernels.COLUMNS))
+        state[:, kernels.MEAN] = [station.service for station in stations]
+        state[:, kernels.CV] = [station.cv for station in stations]
+        state[:, kernels.SERVERS] = [
             math.inf if station.discipline == "delay" else station.servers for station in stations
         ]
         any_shared = any(station.discipline == "ps" for station in stations)
@@ -133,6 +143,7 @@ def _network(
             network.think if isinstance(network, Closed) else network.rate,
             kinds,
             state,
+            np.empty(count),
             warm,
             size,
             sums,
@@ -160,7 +171,7 @@ def _network(
     elapsed = totals[1] - totals[0]
     return tuple(
         StationResult(
-            station.name, float(state[kernels.AREA, k] / elapsed), float(state[kernels.BUSY, k] / elapsed)
+            station.name, float(state[k, kernels.AREA] / elapsed), float(state[k, kernels.BUSY] / elapsed)
         )
         for k, station in enumerate(stations)
     )
