@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
+from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from chaos.errors import LabError
+from chaos.kube import gateways
 from chaos.kube.addresses import Addresses
 from chaos.kube.manifests import LAB_IMAGE, Secrets, render
 from chaos.kube.manifests.names import block
+from chaos.kube.manifests.objects import Object
+from chaos.kube.manifests.secrets import PLACEHOLDER
 from chaos.kube.manifests.text import to_yaml
-from chaos.lab.layout import HTTP_PORT
+from chaos.lab.layout import HTTP_PORT, Layout, lab_directory
+from chaos.wan.plan import plan
 from topologies.errors import InputError, suggestion
 from topologies.loader import SizeName, load
+from topologies.model import Topology
 
 COREFILE = "coredns-names.txt"
 """File with what CoreDNS of every cluster has to be told."""
@@ -54,9 +62,12 @@ def manifests(
         )
     secrets = Secrets.generate() if with_secrets else Secrets.placeholders()
     try:
-        addresses = Addresses.of(topology)
+        addresses = Addresses.of(topology, overlapping=gateways.is_translated(topology))
+        links: dict[str, list[Object]] = {}
         if ranges:
             addresses = addresses.within(_ranges(ranges, topology.sites))
+        elif len(topology.sites) > 1:
+            links = _gateways(topology, addresses, image, with_secrets)
         rendered = render(
             topology,
             image=image,
@@ -64,11 +75,37 @@ def manifests(
             addresses=addresses,
             host_names=host_names,
             node_port=node_port or HTTP_PORT,
+            extra=links,
         )
         names = block(addresses)
     except LabError as error:
         raise InputError(str(error), file=reference) from error
     return {name: to_yaml(rendered[name]) for name in ([site] if site else topology.sites)}, names
+
+
+def _gateways(
+    topology: Topology, addresses: Addresses, image: str, with_secrets: bool
+) -> dict[str, list[Object]]:
+    """The ends of the links between the lab's own clusters. Existing clusters have links of their own.
+
+    Raises:
+        LabError: a link cannot be built.
+    """
+    gateways.ensure_carried(topology)
+    laid, layout = plan(topology, lab_directory()), Layout(tuple(topology.sites), lab_directory())
+    keys = {site: _key_pair() if with_secrets else (PLACEHOLDER, PLACEHOLDER) for site in topology.sites}
+    public = {site: pair[1] for site, pair in keys.items()}
+    return {
+        site: gateways.objects(kept, keys[site][0], image, topology.kubernetes, topology.sites[site].nodes)
+        for site, kept in gateways.configurations(topology, laid, layout, addresses, public).items()
+    }
+
+
+def _key_pair() -> tuple[str, str]:
+    """A private and a public key of WireGuard, as `wg genkey` and `wg pubkey` write them."""
+    private = X25519PrivateKey.generate()
+    both = private.private_bytes_raw(), private.public_key().public_bytes_raw()
+    return b64encode(both[0]).decode(), b64encode(both[1]).decode()
 
 
 def _ranges(texts: Sequence[str], sites: Collection[str]) -> dict[str, tuple[str, str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from faultline.cli import app
@@ -33,7 +36,8 @@ def test_one_site_is_a_stream_that_kubectl_can_apply() -> None:
     assert result.exit_code == 0
     objects = list(yaml.safe_load_all(result.stdout))
     assert objects[0]["kind"] == "Namespace"
-    assert {one["metadata"]["labels"]["faultline.io/site"] for one in objects} == {"cam"}
+    sites = {one["metadata"]["labels"].get("faultline.io/site") for one in objects}
+    assert sites <= {"cam", None} and "cam" in sites
 
 
 def test_all_sites_are_told_apart() -> None:
@@ -88,6 +92,23 @@ def test_clusters_that_exist_keep_their_ranges_and_ports() -> None:
     assert services["frontend"]["ports"][0]["nodePort"] == 30080
     assert "gcomm://10.2.0.33" in result.stdout and "cidr: 10.1.0.0/16" in result.stdout
     assert "10.201." not in result.stdout
+    # Such clusters have links of their own.
+    assert "WireGuard" not in result.stdout and "name: gateway" not in result.stdout
+
+
+def test_gateways_are_shown_with_keys_that_fit(tmp_path: Path) -> None:
+    """Each site's gateway holds the private half of the key that its peers know."""
+    result = call("iris-2site-galera", "--with-secrets", "--output", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    private, known = {}, {}
+    for site in ("ral", "cam"):
+        objects = list(yaml.safe_load_all((tmp_path / f"{site}.yaml").read_text()))
+        gateway = {one["kind"]: one for one in objects if one["metadata"]["name"] == "gateway"}
+        private[site] = base64.b64decode(base64.b64decode(gateway["Secret"]["data"]["private"]))
+        [peer] = json.loads(gateway["ConfigMap"]["data"]["gateway.json"])["peers"]
+        known[peer["site"]] = base64.b64decode(peer["public"])
+    for site, key in private.items():
+        assert X25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw() == known[site]
 
 
 @pytest.mark.parametrize(
