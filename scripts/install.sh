@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 packages=(python3-venv mariadb-server mariadb-client galera-4 rsync redis-server redis-sentinel haproxy nginx-light gdnsd
           wireguard-tools wireguard-go iproute2 iputils-ping nftables procps)
 lock=requirements.lock
+actionlint=v1.7.7
 if [ "${1:-}" = --dev ]; then
   packages+=(oidc-agent-cli)
   lock=requirements-dev.lock
@@ -47,10 +48,19 @@ fi
 
 stamp=.venv/.installed
 wanted=$(cat $lock pyproject.toml | sha256sum)
-if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c 'import faultline' 2>/dev/null; then
+installed=$(cat $stamp 2>/dev/null || true)
+# What the tests need includes what the lab needs.
+[ "$installed" != "$(cat requirements-dev.lock pyproject.toml | sha256sum)" ] || wanted=$installed
+if [ "$installed" != "$wanted" ] || ! .venv/bin/python -c 'import faultline' 2>/dev/null; then
   say "Python packages from $lock (checked against their hashes)"
   "$python" -m venv .venv
   .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $lock
   .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
   printf '%s\n' "$wanted" > $stamp
+fi
+
+# What checks the workflows, from its Go module; without Go its test is skipped, with a word about it.
+if [ "${1:-}" = --dev ] && [ ! -x .venv/bin/actionlint ] && command -v go >/dev/null; then
+  say "actionlint $actionlint"
+  GOBIN=$PWD/.venv/bin go install "github.com/rhysd/actionlint/cmd/actionlint@$actionlint"
 fi
