@@ -46,7 +46,7 @@ class Replacement:
     """One pod deleted and replaced, each moment in seconds since the machine was started.
 
     Attributes:
-        asked: before the deletion was asked for.
+        asked: the deletion was in the API server's books.
         created: the successor was there.
         bound: it had a node.
         began: its container's first process was started.
@@ -86,8 +86,8 @@ class Stopwatch:
             LabError: there is not exactly one, or no successor runs in time.
         """
         old = self._only(pods())
-        asked = self._clock()
         self._context.actions(site).delete_pods([old], grace)
+        asked = self._clock()  # the API server has set the deletion's time stamp
         created = bound = ended = 0.0
         deadline = asked + PATIENCE
         while self._clock() < deadline:
