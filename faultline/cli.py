@@ -9,7 +9,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from faultline.commands import compare, experiment, house, lab, ledger, manifests, report, setup, sweep
+from faultline.commands import (
+    compare,
+    experiment,
+    explain,
+    house,
+    lab,
+    ledger,
+    manifests,
+    report,
+    setup,
+    sweep,
+)
 from faultline.exits import ExitCode
 from faultline.guard import run_guarded
 
@@ -75,6 +86,7 @@ experiment.register(app)
 sweep.register(app)
 report.register(app)
 compare.register(app)
+explain.register(app)
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look back")
 house.register(app)
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")

@@ -73,7 +73,8 @@ class StepTables:
 
     Attributes:
         kind: kind of step.
-        trips: statements, each one round trip to the database.
+        trips: statements, each one round trip to the database; COMMIT is not among them: its round trip
+            belongs to the commit.
         app_cpu: mean CPU of the service, seconds.
         db_cpu: mean CPU of the database, seconds.
         wait: mean time in neither, seconds.
@@ -167,7 +168,8 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
     db_each = max(0.0, db - db_extra) / (sum(weights.values()) or 1.0)
 
     found: list[Row] = []
-    for step in request.steps:
+    last = max((place for place, step in enumerate(request.steps) if step.do == "work"), default=-1)
+    for place, step in enumerate(request.steps):
         match step.do:
             case "read" | "work":
                 extra = step.app_extra * app_scale
@@ -178,10 +180,12 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
                 found.append(
                     Row(
                         READ if step.do == "read" else WORK,
-                        trips=step.statements,
+                        trips=step.statements - (place == last),
                         app_cpu=app_each * step.statements + extra,
                         db_cpu=db_each * weights[id(step)] + step.db_extra * db_scale,
-                        wait=wait_each * step.statements,
+                        # What a round trip costs within a machine, COMMIT's too.
+                        wait=wait_each * step.statements
+                        + (calibration.statement_rtt.mean if place == last else 0.0),
                     )
                 )
             case "check":
