@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
 say() { printf '%s\n' "test: $*" >&2; }
+as_root_keeping() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E "$@"; fi; }
 engine_answers() { as_root docker version >/dev/null 2>&1; }
 
 if [ "${CI:-}" = true ]; then
@@ -16,9 +17,9 @@ if [ "${CI:-}" = true ]; then
 fi
 if ! engine_answers; then
   say "no Docker engine answers, so the tests on kind clusters are skipped"
-elif ! make --no-print-directory kind-image; then
+elif ! as_root_keeping .venv/bin/python -m chaos.kube.image; then
   [ "${CI:-}" != true ] || exit 1
   say "the images are not there, so the tests on kind clusters are skipped"
 fi
 
-if [ "$(id -u)" = 0 ]; then .venv/bin/python -m pytest "$@"; else sudo -E .venv/bin/python -m pytest "$@"; fi
+as_root_keeping .venv/bin/python -m pytest "$@"
