@@ -151,7 +151,7 @@ def test_deployment_replaces_at_once_and_a_stateful_set_waits() -> None:
     [left] = times(observation, "process.stop", "db@ral")
     assert iam < 0.2
     assert left < 0.3  # told to end, it leaves its group at once
-    assert db > left + 0.5  # and ends a while later
+    assert db > left + 0.15  # and ends a while later
 
 
 def test_container_is_restarted_in_its_pod() -> None:
