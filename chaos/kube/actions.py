@@ -29,6 +29,7 @@ ENFORCERS = (
     "calico",
     "cilium",
     "kindnet",
+    "podlink",
     "kube-router",
     "kube-network-policies",
     "antrea",
