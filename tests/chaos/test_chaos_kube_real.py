@@ -6,6 +6,10 @@ clusters do when they are hurt, not the service.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +26,7 @@ from chaos.host.processes import is_stopped
 from chaos.kube import watch
 from chaos.kube.actions import ClusterActions
 from chaos.kube.api import Cluster, condition
+from chaos.kube.existing import KINDS, OURS
 from chaos.kube.machines import DockerMachines
 from chaos.kube.targets import ClusterTargets
 from chaos.measure.recorder import read_events
@@ -314,3 +319,80 @@ def test_missing_rights_are_named(bench: Bench, existing: Existing) -> None:
     with pytest.raises(InjectionError, match="the right to patch nodes is missing"):
         CLUSTERS.inject(targets, bench.log, kf.NodeCordon(node="ral/1"))
     assert [one.inverse for one in bench.log.pending() if one.inverse.kind != "self-repair"] == []
+
+
+EXPERIMENT = """
+title: A pod on somebody else's cluster
+description: The identity service's pod is deleted through the API.
+controls:
+  - {name: faultline, provider: {type: python, module: chaos.toolkit.control}}
+steady-state-hypothesis:
+  title: It answers
+  probes:
+    - name: every component is up
+      type: probe
+      tolerance: true
+      provider: {type: python, module: chaos.toolkit.probes, func: all_components_up}
+method:
+  - name: delete it
+    type: action
+    provider:
+      type: python
+      module: chaos.toolkit.actions
+      func: pod_delete
+      arguments: {target: iam@ral, grace: 0s, at: 12s, duration: 10s}
+extensions:
+  - name: faultline
+    topology: iris-1site
+    workload: {flow: workflow, users: 3, ramp: 3/s, think: 2s, duration: 40s, warmup: 8s}
+    hypotheses:
+      - {metric: lost_commits, expect: "<= 0"}
+"""
+
+
+def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Path) -> None:
+    """Predict, put the service into the released namespace, break, measure, judge; nothing is left there."""
+    cluster = existing.cluster("ral")
+    cluster.delete("apps/v1", "Deployment", "iam")
+    cluster.delete("apps/v1", "StatefulSet", "db")
+    until(lambda: not cluster.pods(), 60.0)
+    file = tmp_path / "one.yaml"
+    file.write_text(EXPERIMENT)
+    environment = {
+        **os.environ,
+        "FAULTLINE_HOME": str(tmp_path / "home"),
+        "FAULTLINE_LAB_DIR": str(tmp_path / "lab"),
+    }
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "faultline", "run", str(file), "--backend", "kubernetes", "--json"]
+        command += ["--kubeconfig", str(existing.kubeconfig), "--replications", "5", *options]
+        context = f"ral={existing.contexts['ral']}"
+        return subprocess.run(
+            [*command, "--context", context],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=400,
+            check=False,
+        )
+
+    missing = run("--image", "nowhere.invalid/lab:1")
+    assert missing.returncode == 3, missing.stderr
+    assert "has not got the image" in missing.stderr
+    assert cluster.objects("v1", "Service") == []
+
+    done = run("--image", existing.image)
+    assert done.returncode in (0, 1, 2), done.stderr
+    measured = {one["key"]: one for one in json.loads(done.stdout)["metrics"]}
+    assert measured["lost_commits@whole"]["value"] == 0
+    assert measured["time_to{event=pod.deleted}@whole"]["value"] < 1.0
+    assert 0.5 < measured["time_to{event=pod.ready}@whole"]["value"] < 25.0
+    assert 0.2 < measured["availability{flow=health}@whole"]["value"] < 1.0
+
+    for version, kind in KINDS:
+        if (version, kind) != ("v1", "PersistentVolumeClaim"):  # goes when its pod has gone
+            assert cluster.objects(version, kind, selector=OURS) == [], kind
+    namespace = cluster.get("v1", "Namespace", "faultline")
+    assert namespace is not None
+    assert not (tmp_path / "lab").exists()

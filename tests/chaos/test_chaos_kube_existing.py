@@ -1,0 +1,228 @@
+"""Clusters that somebody already has: what is read, what is refused, what is put there."""
+
+from __future__ import annotations
+
+import ipaddress
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.errors import InjectionError, LabError
+from chaos.kube import existing
+from chaos.kube.addresses import Addresses
+from chaos.kube.clusters import kubeconfig
+from chaos.kube.existing import Access, adapted
+from chaos.kube.manifests.rendering import render
+from chaos.lab.kubernetes import Refusing, refusal
+from experiments import kubernetes_faults as kf
+from experiments.faults import Degrade, Fault, Kill, Partition, Pause
+from topologies.errors import InputError
+from topologies.loader import load
+
+CONFIG = """
+apiVersion: v1
+kind: Config
+current-context: prod
+clusters:
+- {name: one, cluster: {server: 'https://192.0.2.1:6443', certificate-authority: ca.pem}}
+- {name: two, cluster: {server: 'https://192.0.2.2:6443', insecure-skip-tls-verify: true}}
+contexts:
+- {name: prod, context: {cluster: one, user: admin}}
+- {name: test, context: {cluster: two, user: robot}}
+users:
+- {name: admin, user: {client-certificate: admin.pem, client-key: admin.key}}
+- {name: robot, user: {token: secret}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A kubeconfig with two contexts."""
+    file = tmp_path / "config"
+    file.write_text(CONFIG)
+    return file
+
+
+class TestAccess:
+    """Contexts and front ends, as users name them."""
+
+    def test_each_site_gets_a_kubeconfig_of_its_own_context_only(self, config: Path, tmp_path: Path) -> None:
+        """Nothing of other clusters, files found from anywhere, readable by the owner only."""
+        access = Access.of(["ral=test", "cam=prod"], kubeconfig=str(config))
+        access.write_kubeconfigs(["ral", "cam"], tmp_path / "lab")
+        file = kubeconfig(tmp_path / "lab", "cam")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        written = yaml.safe_load(file.read_text())
+        assert written["current-context"] == "prod"
+        assert [one["name"] for one in written["clusters"]] == ["one"]
+        assert written["clusters"][0]["cluster"]["certificate-authority"] == str(tmp_path / "ca.pem")
+        assert "secret" not in file.read_text()
+        assert "secret" in kubeconfig(tmp_path / "lab", "ral").read_text()
+
+    @pytest.mark.parametrize(
+        ("contexts", "message"),
+        [
+            (["ral=prodd"], "no context 'prodd'"),
+            (["cam=prod"], "'cam' is not a site"),
+            ([], "the site 'ral' has no context"),
+            (["ral"], "SITE=VALUE"),
+            (["=prod"], "SITE=VALUE"),
+        ],
+    )
+    def test_a_wrong_context_is_named_with_what_there_is(
+        self, config: Path, contexts: list[str], message: str
+    ) -> None:
+        """Before anything is predicted or touched."""
+        with pytest.raises(InputError, match=message):
+            Access.of(contexts, kubeconfig=str(config)).check(["ral"])
+
+    def test_a_file_that_is_no_kubeconfig_is_an_error(self, tmp_path: Path) -> None:
+        """Missing, torn, or something else."""
+        for text in (None, "{", "a: b"):
+            file = tmp_path / "config"
+            file.unlink(missing_ok=True)
+            if text is not None:
+                file.write_text(text)
+            with pytest.raises(InputError, match="config"):
+                Access.of(["ral=x"], kubeconfig=str(file)).check(["ral"])
+
+    def test_the_environment_says_the_same_as_the_options(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For plain `chaos run`, which has no options of ours."""
+        monkeypatch.setenv("FAULTLINE_CONTEXTS", "ral=test,cam=prod")
+        monkeypatch.setenv("FAULTLINE_URLS", "ral=http://192.0.2.9:8000/")
+        monkeypatch.setenv("KUBECONFIG", str(config))
+        access = Access.from_environment()
+        access.check(["ral", "cam"])
+        assert dict(access.front_ends) == {"ral": "192.0.2.9:8000"}
+        assert not access.allow_nodes
+
+    def test_the_command_refuses_with_64(self, config: Path, tmp_path: Path) -> None:
+        """A wrong context, no context, a fault on nodes and one on links: said with what to write instead."""
+        options = ["--backend", "kubernetes", "--kubeconfig", str(config)]
+        for arguments, message in (
+            (["pod-kill", "--context", "ral=nope", "--context", "cam=prod"], "no context 'nope'"),
+            (["pod-kill"], "the site 'ral' has no context"),
+            (["node-stop", "--context", "ral=test", "--context", "cam=prod"], "--allow-nodes"),
+            (["gateway-kill", "--context", "ral=test", "--context", "cam=prod"], "not the lab's"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "faultline", "run", *arguments, *options],
+                capture_output=True,
+                text=True,
+                env={"PATH": "/usr/bin:/bin", "FAULTLINE_HOME": str(tmp_path / "home")},
+                check=False,
+            )
+            assert done.returncode == 64, done.stderr
+            assert message in done.stderr
+        assert not (tmp_path / "home").exists()
+
+
+class TestRefusals:
+    """What is not for clusters that are not ours."""
+
+    @pytest.mark.parametrize(
+        ("fault", "without", "allowed"),
+        [
+            (kf.PodDelete(target="iam@ral"), True, True),
+            (kf.ScaleToZero(target="iam@ral"), True, True),
+            (kf.NetworkIsolation(target="iam@ral"), True, True),
+            (kf.CorednsDown(site="ral"), True, True),
+            (kf.NodeDrain(node="ral/0"), False, True),
+            (kf.NodeStop(node="ral/0"), False, True),
+            (kf.ApiServerDown(site="ral"), False, True),
+            (kf.ContainerKill(target="iam@ral"), False, True),
+            (Kill(target="iam@ral"), False, True),
+            (Pause(target="iam@ral"), False, True),
+            (kf.GatewayKill(site="ral"), False, False),
+            (Partition(isolate=["ral"]), False, False),
+            (Degrade(between=("ral", "cam"), loss=0.1), False, False),
+        ],
+        ids=lambda value: getattr(value, "fault", ""),
+    )
+    def test_nodes_need_leave_and_links_are_never_touched(
+        self, fault: Fault, without: bool, allowed: bool
+    ) -> None:
+        """Faults through the API always, on nodes with --allow-nodes, on links never."""
+        assert (refusal(fault, Access({})) is None) == without
+        assert (refusal(fault, Access({}, allow_nodes=True)) is None) == allowed
+
+    def test_refusing_machines_do_nothing(self) -> None:
+        """Whatever asks them, also an undo."""
+        machines = Refusing()
+        for act in (machines.kill, machines.start, machines.pause, machines.unpause, machines.processes):
+            with pytest.raises(InjectionError, match="--allow-nodes"):
+                act(["n"])
+
+
+class TestObjects:
+    """What is put there."""
+
+    def test_the_namespace_stays_the_owners(self) -> None:
+        """It is neither made nor relabelled; node ports are as usual; every object has our label."""
+        topology = load("iris-2site-galera", size="lab")
+        for objects in render(topology, host_names=True).values():
+            found = adapted(objects, 30080)
+            assert len(found) == len(objects) - 1
+            assert "Namespace" not in {one["kind"] for one in found}
+            assert all(one["metadata"]["namespace"] == "faultline" for one in found)
+            assert all(one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "faultline" for one in found)
+            ports = [
+                port["nodePort"]
+                for one in found
+                if one["kind"] == "Service"
+                for port in one["spec"]["ports"]
+                if "nodePort" in port
+            ]
+            assert ports == [30080]
+
+    def test_everything_that_is_put_there_is_taken_away(self) -> None:
+        """No kind is rendered that `withdraw` does not know."""
+        topology = load("iris-2site-kubernetes", size="lab")
+        kinds = {one["kind"] for objects in render(topology).values() for one in adapted(objects, 30080)}
+        assert kinds <= {kind for _, kind in existing.KINDS}
+
+    def test_every_kind_has_its_right(self) -> None:
+        """What is put there and taken away may be put there and taken away."""
+        known = {right.resource for right in existing.RIGHTS if "delete" in right.verbs}
+        plural = {"NetworkPolicy": "networkpolicies"}
+        for _, kind in existing.KINDS:
+            assert plural.get(kind, f"{kind.lower()}s") in known
+
+    @given(st.integers(16, 22), st.integers(0, 15))
+    def test_services_keep_their_offsets_in_any_range(self, prefix: int, number: int) -> None:
+        """Distinct addresses inside the cluster's own range, the same for all who ask."""
+        topology = load("iris-2site-galera", size="lab")
+        network = ipaddress.ip_network(f"10.{16 + number}.0.0/{prefix}")
+        ranges = {"ral": ("10.0.0.0/16", str(network)), "cam": ("10.1.0.0/16", "10.99.0.0/16")}
+        ours = Addresses.of(topology)
+        moved = ours.within(ranges)
+        found = [ipaddress.ip_address(one.address) for one in moved.at("ral")]
+        assert len(set(found)) == len(found) == len(ours.at("ral"))
+        assert all(one in network for one in found)
+        assert moved.service_range("ral") == str(network)
+        assert moved.seen_pod_range("cam") == "10.1.0.0/16"
+        rendered = render(topology, addresses=moved)["ral"]
+        addresses = {one["spec"].get("clusterIP") for one in rendered if one["kind"] == "Service"}
+        assert {str(one) for one in found} == addresses
+
+    def test_a_range_that_is_too_small_is_an_error(self) -> None:
+        """With the name of what does not fit."""
+        ranges = {"ral": ("10.0.0.0/16", "10.5.0.0/27"), "cam": ("10.1.0.0/16", "10.99.0.0/16")}
+        with pytest.raises(LabError, match="no room for"):
+            Addresses.of(load("iris-2site-galera", size="lab")).within(ranges)
+
+    def test_rights_are_objects_that_an_owner_can_apply(self) -> None:
+        """No right to write outside of the namespace, unless nodes are allowed."""
+        for allow in (False, True):
+            own, wide = existing.role(allow)
+            assert own["metadata"]["namespace"] == "faultline"
+            verbs = {verb for rule in wide["rules"] for verb in rule["verbs"]}
+            assert verbs == {"get", "list", "watch"} | ({"patch"} if allow else set())
