@@ -7,6 +7,7 @@ the right to change it, and the TUN device; not a privileged container.
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 
@@ -14,6 +15,7 @@ from chaos.errors import LabError
 from chaos.kube.addresses import NAMESPACE, Addresses
 from chaos.kube.api import Object
 from chaos.kube.gateway import Configuration, Peer
+from chaos.kube.manifests.objects import CONFIG_ANNOTATION
 from chaos.kube.settings import node_name
 from chaos.lab.layout import WIREGUARD_PORT, Layout
 from chaos.wan import wireguard
@@ -137,10 +139,10 @@ def objects(
             "type": "Opaque",
             "data": {"private": b64encode(private.encode()).decode()},
         },
-        _workload(GATEWAY, "Deployment", "gateway.json", image, settings),
+        _workload(GATEWAY, "Deployment", "gateway.json", image, settings, _digest(configuration)),
     ]
     if nodes > 1:
-        found.append(_workload(COMPANION, "DaemonSet", "companion.json", image, settings))
+        found.append(_workload(COMPANION, "DaemonSet", "companion.json", image, settings, _digest(companion)))
     return found
 
 
@@ -148,7 +150,13 @@ def _metadata(name: str) -> Object:
     return {"name": name, "namespace": NAMESPACE, "labels": dict(_LABELS)}
 
 
-def _workload(name: str, kind: str, file: str, image: str, settings: Kubernetes) -> Object:
+def _digest(configuration: Configuration) -> str:
+    return hashlib.sha256(configuration.text().encode()).hexdigest()[:16]
+
+
+def _workload(
+    name: str, kind: str, file: str, image: str, settings: Kubernetes, configuration: str
+) -> Object:
     labels = {**_LABELS, "app.kubernetes.io/name": name}
     on_control_plane = {
         "key": CONTROL_PLANE,
@@ -158,7 +166,7 @@ def _workload(name: str, kind: str, file: str, image: str, settings: Kubernetes)
     spec: Object = {
         "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
         "template": {
-            "metadata": {"labels": labels},
+            "metadata": {"labels": labels, "annotations": {CONFIG_ANNOTATION: configuration}},
             "spec": {
                 "hostNetwork": True,
                 # The node's own resolver: names of nodes, whatever becomes of the cluster's DNS.

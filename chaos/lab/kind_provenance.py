@@ -8,9 +8,9 @@ from typing import Any
 from chaos.errors import LabError
 from chaos.host.cgroups import Cgroups
 from chaos.kube import docker
-from chaos.kube.actions import ClusterActions
-from chaos.kube.api import Cluster
-from chaos.kube.image import Images
+from chaos.kube.addresses import NAMESPACE
+from chaos.kube.api import Cluster, path_of
+from chaos.kube.image import Images, policy_enforcer
 from chaos.kube.manifests.objects import CONFIG_ANNOTATION
 from chaos.lab import provenance
 from chaos.lab.state import LabState
@@ -45,10 +45,7 @@ def collect(
         "nodes": {site: list(names) for site, names in state.nodes.items()},
         "cpu_limits": cpu_limits(state.topology),
         "quota_period": state.topology.kubernetes.cpu_period,
-        "network_policies": {
-            site: ClusterActions(cluster).policy_enforcer() or "not enforced"
-            for site, cluster in clusters.items()
-        },
+        "network_policies": policy_enforcer(images.node) or "not enforced",
         "configurations": {site: configurations(cluster) for site, cluster in clusters.items()},
     }
 
@@ -65,11 +62,11 @@ def cpu_limits(topology: Topology) -> dict[str, dict[str, float]]:
 
 def configurations(cluster: Cluster) -> dict[str, str]:
     """Pod -> digest of what it is configured with."""
+    found = (one["metadata"] for one in cluster.pods("app.kubernetes.io/part-of=faultline"))
     return {
-        str(one["metadata"]["name"]): str(
-            (one["metadata"].get("annotations") or {}).get(CONFIG_ANNOTATION, "")
-        )
-        for one in cluster.pods("app.kubernetes.io/part-of=faultline")
+        str(one["name"]): str(one["annotations"][CONFIG_ANNOTATION])
+        for one in found
+        if CONFIG_ANNOTATION in (one.get("annotations") or {})
     }
 
 
@@ -77,13 +74,9 @@ def wireguard(clusters: Mapping[str, Cluster]) -> dict[str, str]:
     """Which WireGuard carries the links, as the gateway of the first site that has one says."""
     for cluster in clusters.values():
         for pod in cluster.pods("faultline.io/role=gateway"):
-            name = pod["metadata"]["name"]
+            path = path_of("v1", "Pod", NAMESPACE, pod["metadata"]["name"]) + "/log"
             try:
-                said = str(
-                    cluster.request(
-                        "GET", f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{name}/log"
-                    )
-                )
+                said = str(cluster.request("GET", path))
             except LabError:
                 continue
             for line in said.splitlines():

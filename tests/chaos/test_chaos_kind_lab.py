@@ -149,7 +149,8 @@ def test_facts_name_what_two_runs_may_differ_in(lab: KindLab) -> None:
     assert facts["network"]["wireguard"]["implementation"] in ("kernel", "wireguard-go")
     assert facts["cpu_limits"]["ral"]["iam"] == topology().sites["ral"].cpu
     assert facts["images"]["lab"] and facts["images"]["node"]
-    assert set(facts["network_policies"]) == set(topology().sites)
+    assert facts["network_policies"]
+    assert "db-0" in facts["configurations"]["cam"]
     json.dumps(facts)
 
 
