@@ -19,6 +19,7 @@ from experiments.faults import ScheduledFault
 from experiments.hypothesis import Hypothesis
 from experiments.workload import Workload
 from sim.calibration import Calibration
+from sim.pods import CLUSTER_BUSY
 from sim.program import Platform, Size, compile_program
 from sim.replication import COURSES, Outcome, Spec
 from sim.rounds import Progress, replicate, report
@@ -288,7 +289,9 @@ def summarise(
     machine_busy = None
     if scenario.size == "lab":
         rate = float(np.mean([outcome.requests for outcome in outcomes])) / scenario.workload.duration
-        machine_busy = (sum(cpu_busy) + rate * calibration.load_cpu.mean) / calibration.machine.cores
+        clusters = 0.0 if scenario.platform is None else CLUSTER_BUSY * len(scenario.topology.sites)
+        used = sum(cpu_busy) + rate * calibration.load_cpu.mean + clusters
+        machine_busy = used / calibration.machine.cores
     return Prediction(
         program_hash=program_hash,
         calibration_hash=calibration.hash,

@@ -277,6 +277,8 @@ def test_frozen_node_is_replaced_where_it_can_be() -> None:
     """A Deployment's pod starts elsewhere while its node stands still, and serves before the node is back."""
     topology = lab(*TWO_NODES)
     _, observation = run(NodePause(node="ral/1"), topology=topology, duration=60.0, length=35.0)
+    [ready] = times(observation, "node.ready", "ral/1")
+    assert 35.0 <= ready <= 35.0 + topology.kubernetes.node_status_update_frequency
     started = [at for at in times(observation, "process.start", "web@ral") if at < 35.0]
     assert started
     assert not [at for at in times(observation, "process.start", "db@ral") if at < 35.0]
