@@ -53,10 +53,17 @@ docs: ## write the pages that come from the code: JSON Schema of topologies, met
 	$(PYTHON) -m topologies.schema
 	$(PYTHON) -m experiments.reference
 
+.PHONY: bench
+bench: install-dev ## measure speed against other simulators, on a quiet machine; writes benchmarks/results/ (~30 minutes)
+	.venv/bin/python -m venv --system-site-packages .bench-venv
+	$(PYTHON) -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > .bench-venv/lib/$$(ls .bench-venv/lib | head -1)/site-packages/faultline.pth
+	.bench-venv/bin/pip install --quiet --require-hashes -r requirements/bench.txt
+	.bench-venv/bin/python -m benchmarks $(BENCH)
+
 .PHONY: lock
 lock: ## lock the dependencies again (hashes only, no addresses)
 	scripts/lock.sh
 
 .PHONY: clean
 clean: ## remove everything that was built, but no results
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .bench-venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

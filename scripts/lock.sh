@@ -11,8 +11,10 @@ compile() {
 }
 compile --extra lab --output-file requirements.lock
 compile --extra lab --extra study --extra dev --output-file requirements-dev.lock
-mkdir -p requirements
-compile --extra bench --output-file requirements/bench.txt
+# The simulators that benchmarks compare with, on top of everything else and in the same versions of it.
+.lock-venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --resolver=backtracking \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header \
+  --constraint requirements-dev.lock --output-file requirements/bench.txt requirements/bench.in
 if grep -nE '://' requirements*.lock requirements/*.txt; then
   echo "lock: an address got into a lock file" >&2
   exit 1
