@@ -71,6 +71,9 @@ class IndigoIam(Model):
         clear_access_tokens_on_refresh: delete a refresh token's access tokens on refresh
             (column default of client_details: on).
         reuse_refresh_token: keep the refresh token on refresh (column default: on).
+        token_scope_rows: rows of the table `token_scope` at the start, one per scope of every access token
+            that is not cleaned up yet; a refresh that clears access tokens reads all of them
+            (facts/iam.md 1.2). Matters with a service profile that has a cost per row.
     """
 
     kind: Literal["indigo-iam"]
@@ -82,6 +85,7 @@ class IndigoIam(Model):
     pool_timeout: Duration = 30.0
     clear_access_tokens_on_refresh: bool = True
     reuse_refresh_token: bool = True
+    token_scope_rows: int = Field(0, ge=0)
 
 
 class Galera(Model):

@@ -16,6 +16,9 @@ Steps = Generator[simpy.Event, Any, Any]
 TOKEN_SCOPE = 0
 """The resource that the clear-access-tokens delete locks as a whole (facts/iam.md 2.1, T1)."""
 
+TOKEN_SCOPE_ROWS = 1
+"""Its first rows, where that delete starts its scan."""
+
 
 class DatabaseError(Exception):
     """A statement or a commit failed.
@@ -42,6 +45,7 @@ class Transaction:
         seqno: place in the total order, 0 until it has one.
         committed: whether it took effect (at the member first, for replication).
         survived: False when it was committed and lost again.
+        rows: rows it adds to token_scope.
     """
 
     __slots__ = (
@@ -53,6 +57,7 @@ class Transaction:
         "number",
         "process",
         "replay",
+        "rows",
         "seqno",
         "size",
         "state",
@@ -67,6 +72,7 @@ class Transaction:
         self.seqno = 0
         self.last_seen = 0
         self.size = 0
+        self.rows = 0
         self.committed = False
         self.survived = True
         self.aborted = False
@@ -122,6 +128,7 @@ class Member(Daemon):
         self.transactions: dict[int, Transaction] = {}
         self.flusher = Flusher(world, self)
         self.visible = 0
+        self.token_scope_rows = world.token_scope_rows
         self._waits: dict[int, simpy.Event] = {}
 
     def serving(self) -> bool:
@@ -152,14 +159,14 @@ class Member(Daemon):
         self.transactions[transaction.number] = transaction
         return transaction
 
-    def lock(self, transaction: Transaction, mode: int) -> Steps:
-        """Take the lock on token_scope in ``mode``, waiting for it as long as InnoDB does.
+    def lock(self, transaction: Transaction, mode: int, resource: int = TOKEN_SCOPE) -> Steps:
+        """Take the lock on ``resource`` in ``mode``, waiting for it as long as InnoDB does.
 
         Raises:
             DatabaseError: the wait timed out (1205) or the transaction was a deadlock's victim (1213).
         """
         number = transaction.number
-        acquired = rowlocks.acquire(self.locks, number, TOKEN_SCOPE, mode)
+        acquired = rowlocks.acquire(self.locks, number, resource, mode)
         if acquired.victim == number:
             raise DatabaseError("conflict")
         if acquired.victim >= 0:

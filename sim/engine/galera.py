@@ -151,6 +151,8 @@ class GaleraMember(Member):
     def _committed(self, transaction: Transaction, local: bool) -> None:
         seqno = transaction.seqno
         self.visible = max(self.visible, seqno)
+        if self.cluster.passed[seqno]:
+            self.token_scope_rows = max(0, self.token_scope_rows + transaction.rows)
         if not local:
             if self.cluster.passed[seqno]:
                 self.applying = max(0, self.applying - 1)

@@ -63,6 +63,7 @@ class Replication(Database):
         primary.flusher.flush(flushed.succeed)
         yield flushed
         transaction.committed = True
+        primary.token_scope_rows = max(0, primary.token_scope_rows + transaction.rows)
         self._log.append(transaction)
         self._written_at.append(env.now)
         written = replication.write(self.source, env.now)

@@ -13,7 +13,7 @@ import simpy
 
 from experiments.observation import outcome_of
 from sim import steps as table
-from sim.engine.database import Database, DatabaseError, Transaction
+from sim.engine.database import TOKEN_SCOPE_ROWS, Database, DatabaseError, Transaction
 from sim.engine.pools import Connections, Threads
 from sim.engine.world import Daemon, World
 from sim.program import VPN, Component
@@ -98,7 +98,10 @@ class Call:
 
 
 class Plan:
-    """The step tables as plain lists, by request kind: (kind, trips, app, db, wait, bytes)."""
+    """The step tables as plain lists, by request kind.
+
+    (kind, trips, app, db, wait, bytes, database CPU per row of token_scope, rows added to it).
+    """
 
     def __init__(self, world: World) -> None:
         tables = world.program.steps
@@ -106,7 +109,7 @@ class Plan:
             zip(
                 *(
                     getattr(tables, name).tolist()
-                    for name in ("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes")
+                    for name in ("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes", "row_cpu", "rows")
                 ),
                 strict=True,
             )
@@ -203,7 +206,7 @@ class Replica(Daemon):
         broken = holding = False
         sync = not self.together
         try:
-            for kind, trips, app, db, wait, size in self.plan.rows[call.kind]:
+            for kind, trips, app, db, wait, size, row_cpu, rows in self.plan.rows[call.kind]:
                 if kind == table.READ:
                     if not holding:
                         yield from self._connect(call)
@@ -225,10 +228,16 @@ class Replica(Daemon):
                     transaction = call.transaction = member.begin(process)
                 elif kind in (table.LOCK_INSERT, table.LOCK_RANGE):
                     assert transaction is not None
+                    if row_cpu:
+                        # The scan locks row by row: other scans wait at the first row, inserts only meet it
+                        # at the end of the index.
+                        yield from member.lock(transaction, rowlocks.RANGE, TOKEN_SCOPE_ROWS)
+                        yield from self._statements(call, 0, 0.0, row_cpu * member.token_scope_rows, 0.0)
                     mode = rowlocks.INSERT if kind == table.LOCK_INSERT else rowlocks.RANGE
                     yield from member.lock(transaction, mode)
                 else:
                     assert transaction is not None
+                    transaction.rows = rows
                     if sync:
                         yield from self._round_trip()
                     yield from self.database.commit(transaction, size)

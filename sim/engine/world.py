@@ -120,6 +120,8 @@ class World:
         self.streams = Streams(seed)
         self.network = Network(self.env, program, self.streams)
         self.recorder = Recorder(self.env, program.sites)
+        rows = [data.get("token_scope_rows", 0) for data in program.services.values()]
+        self.token_scope_rows: int = max(rows, default=0)
         arrays = program.arrays
         self.cpus = [
             Cpu(self.env, cores, quota, period)
