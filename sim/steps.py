@@ -41,21 +41,11 @@ MOST_SIGNING = 0.5
 """A signature takes at most this share of what a request costs the service."""
 
 
-NOT_YET: dict[str, str] = {
-    "introspect": "the engines do not know yet that a stale token is answered with 200 and active=false",
-    "userinfo": "the engines do not tell requests that only read from those that write yet",
-    "revoke": "the engines do not know yet that a stale token is answered with 200 and stays valid",
-}
-"""Requests that a profile may describe and no engine runs yet, with the reason."""
-
-
 def refusal(workload: Workload, calibration: Calibration) -> str:
     """Why ``workload`` cannot be simulated with these demands, empty when it can."""
     profile = calibration.profile or profiles.load()
     for kind in STEPS[workload.flow]:
         reason = profile.refuse(kind)
-        if not reason and kind in NOT_YET:
-            reason = f"a simulation has no {kind} requests: {NOT_YET[kind]}"
         if reason:
             return f"the flow {workload.flow} cannot be predicted: {reason}"
     return ""
@@ -199,3 +189,11 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
             case "commit":
                 found.append(Row(COMMIT, bytes=step.bytes, rows=request.rows_added))
     return found
+
+
+def writing_kinds(tables: StepTables) -> frozenset[Request]:
+    """Request kinds that commit something: those an audit asks about."""
+    first = tables.first.tolist()
+    return frozenset(
+        kind for number, kind in enumerate(KINDS) if COMMIT in tables.kind[first[number] : first[number + 1]]
+    )

@@ -24,6 +24,9 @@ Steps = Generator[simpy.Event, Any, Any]
 OK, STALE, SERVER_ERROR, UNAVAILABLE = 200, 401, 500, 503
 """Answers of the service (facts/iam.md 2.1 and 2.2; a failing health check is 503)."""
 
+SILENT = ("introspect", "revoke")
+"""Requests that answer 200 although the token they are about is not there yet (facts/iam.md 2.2)."""
+
 STATEMENT_BYTES = 300
 """Size of a statement or its answer on the wire (order of magnitude)."""
 
@@ -50,6 +53,7 @@ class Call:
         fresh: the first request of its client connection.
         status: answer on its way back, 0 until there is one.
         conflict: the status is 500 because of a write conflict.
+        stale: the status is 200 though the answer is wrong: the token was not there yet.
         outcome: what the asker saw, empty until `reply`.
         transaction: its write transaction, once begun.
     """
@@ -63,6 +67,7 @@ class Call:
         "kind",
         "outcome",
         "reply",
+        "stale",
         "status",
         "tokens",
         "transaction",
@@ -86,6 +91,7 @@ class Call:
         self.fresh = True
         self.status = 0
         self.conflict = False
+        self.stale = False
         self.outcome = ""
         self.transaction: Transaction | None = None
 
@@ -93,6 +99,8 @@ class Call:
         """Tell the asker; only the first time counts."""
         if not self.outcome:
             self.status = status
+            if self.stale and status == OK:
+                outcome = outcome or "stale"
             self.outcome = outcome or outcome_of(status, conflict=self.conflict)
             self.reply.succeed()
 
@@ -220,7 +228,9 @@ class Replica(Daemon):
                     wanted = call.tokens.refresh if kind == table.CHECK_REFRESH else call.tokens.access
                     yield from self._causal()
                     if wanted is not None and not self.database.sees(member, wanted):
-                        call.status = STALE
+                        # Unknown tokens are inactive, and revoked already: no error (facts/iam.md 2.2).
+                        call.stale = call.kind in SILENT
+                        call.status = OK if call.stale else STALE
                         return
                 elif kind == table.BEGIN:
                     yield from self._connect(call)

@@ -15,6 +15,7 @@ from sim.engine.world import World
 from sim.program import PUBLIC
 from sim.protocols import dns
 from sim.random import Stream, lognormal
+from sim.steps import writing_kinds
 
 Steps = Generator[simpy.Event, Any, Any]
 
@@ -28,6 +29,7 @@ class Load:
         self._balancer = balancer
         self.calls: list[Call] = []
         """Every request that may write, for the audit."""
+        self._writing = writing_kinds(world.program.steps)
         workload = world.program.workload
         self._workload = workload
         self.duration: float = workload["duration"]
@@ -138,7 +140,7 @@ class Load:
             self.world.env.event(),
         )
         self.world.at(timeout, lambda: call.finish(0, "timeout"))
-        if kind != "health":
+        if kind in self._writing:
             self.calls.append(call)
         return call
 

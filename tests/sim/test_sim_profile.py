@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments.workload import STEPS, Workload
 from sim import steps
-from sim.calibration import Calibration
+from sim.calibration import Calibration, Estimate
+from sim.engine.reference import Simulation
 from sim.profile import library, load
 from sim.program import compile_program
 from sim.steps import KINDS, StepTables, compile_steps, refusal, round_trips
@@ -195,3 +197,56 @@ class TestRefusals:
         calibration = load("indigo-iam").calibrated(Calibration.default(), topology)
         assert "not measured" in refusal(Workload(flow="login"), calibration)
         assert refusal(Workload(flow="workflow"), calibration) == ""
+
+
+class TestTokenUse:
+    """Flows that use a token once: the real service's requests beside the token endpoint."""
+
+    @staticmethod
+    def run(flow: str, users: int, members: int) -> pd.DataFrame:
+        """Requests on ``members`` members of one machine, asked in turn."""
+        found = Topology.model_validate(
+            {
+                "topology": "one-machine",
+                "sites": {"a": {"nodes": 1, "cpu": 8}},
+                "services": {
+                    "iam": {"kind": "indigo-iam", "replicas": {"a": members}, "database": "db"},
+                    "db": {"kind": "galera", "members": {"a": members}},
+                    "frontend": {"kind": "haproxy", "sites": ["a"], "backend": "iam"},
+                },
+                "clients": {"users": {"site": "a"}},
+            }
+        )
+        slow = load("indigo-iam").calibrated(
+            Calibration.default().model_copy(update={"apply_cpu": Estimate(mean=0.05)}), found
+        )
+        workload = Workload.model_validate(
+            {"flow": flow, "users": users, "think": 0.5, "duration": 12.0, "warmup": 0.0, "probes": []}
+        )
+        simulation = Simulation.of(compile_program(found, workload, (), slow, size="production"), 1)
+        simulation.run_until(12.0)
+        observation = simulation.observation()
+        assert observation.audit.lost == 0
+        written = observation.requests["request"].isin(["password", "revoke"])
+        certain = (observation.requests["outcome"] == "ok") & written
+        assert observation.audit.acknowledged == certain.sum()
+        return observation.requests
+
+    @pytest.mark.parametrize(
+        ("flow", "cost"), [("introspect", 0.0157 + 0.001), ("userinfo", 0.0176 + 0.001), ("revoke", 0.0127)]
+    )
+    def test_one_member_answers_in_the_measured_time(self, flow: str, cost: float) -> None:
+        """CPU of both and a millisecond; a token is never stale where it was issued."""
+        requests = self.run(flow, 1, 1)
+        mine = requests[requests["request"] == flow]
+        assert set(mine["outcome"]) == {"ok"}
+        assert mine["latency"].median() == pytest.approx(cost + 2 * 0.00025, rel=0.2)
+
+    @pytest.mark.parametrize(("flow", "status"), [("introspect", 200), ("userinfo", 401), ("revoke", 200)])
+    def test_a_member_that_lags_answers_as_the_service_does(self, flow: str, status: int) -> None:
+        """Userinfo refuses an unknown token; introspection calls it inactive, revocation says OK."""
+        requests = self.run(flow, 2, 2)
+        stale = requests[requests["outcome"] == "stale"]
+        assert len(stale) > 3
+        assert set(stale["request"]) == {flow}
+        assert set(stale["status"]) == {status}
