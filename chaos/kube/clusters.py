@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from pathlib import Path
 from chaos.errors import LabError
 from chaos.host.commands import run
 from chaos.host.namespaces import PREFIX
-from chaos.kube import docker
+from chaos.kube import docker, image
 from chaos.kube.addresses import NAMESPACE as NAMESPACE
 from chaos.kube.addresses import Addresses
 from chaos.kube.docker import Container
@@ -38,8 +37,6 @@ clusters' names are."""
 
 PATIENCE = 240.0
 """Seconds for a cluster to be made; 35 s alone on an idle machine, more when several start at once."""
-
-IMPORT = ("ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms", "--digests")
 
 GIB = 2.0**30
 MEMORY_CONTROL_PLANE = 0.9 * GIB
@@ -241,34 +238,13 @@ class Clusters:
             return
         began = time.monotonic()
         self._progress(f"loading {tools.lab} into {len(wanting)} nodes")
-        archive = self.directory / "image.tar"
-        try:
-            docker.docker("save", "--output", str(archive), tools.lab, timeout=PATIENCE)
-            with ThreadPoolExecutor(len(wanting)) as pool:
-                list(pool.map(lambda one: _import_image(one, archive), wanting))
-        finally:
-            archive.unlink(missing_ok=True)
+        image.load(tools.lab, [one.name for one in wanting])
         self._progress(f"image loaded after {time.monotonic() - began:.0f} s")
 
 
 def _has_image(node: Container, image: str) -> bool:
     said = docker.inside(node.name, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet", check=False)
     return any(line.endswith((f"/{image}", image)) for line in said.stdout.split())
-
-
-def _import_image(node: Container, archive: Path) -> None:
-    """Put the images of a `docker save` archive into a node's own store."""
-    with archive.open("rb") as source:
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", node.name, *IMPORT, "-"],
-            stdin=source,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise LabError(f"{node.name} does not take the lab's image: {done.stderr.strip()[-200:]}")
 
 
 def kubeconfig(directory: Path, site: str) -> Path:

@@ -13,6 +13,9 @@ from typing import Any
 
 from chaos.errors import LabError
 
+RECIPE = "1"
+"""Changes when the way layers are made changes."""
+
 _READ = 1 << 20
 
 
@@ -82,6 +85,10 @@ class ImageArchive:
         (self.directory / "manifest.json").write_text(json.dumps(self._images))
 
 
+PATIENCE = 600.0
+"""Seconds for an engine or a node to take an archive."""
+
+
 def feed(directory: Path, argv: Sequence[str]) -> None:
     """Pack an archive's directory into the standard input of a command.
 
@@ -89,12 +96,32 @@ def feed(directory: Path, argv: Sequence[str]) -> None:
         LabError: the command failed, with its words.
     """
     names = sorted(path.name for path in directory.iterdir())
-    with subprocess.Popen(["tar", "-C", str(directory), "-cf", "-", *names], stdout=subprocess.PIPE) as tar:
-        done = subprocess.run(list(argv), stdin=tar.stdout, capture_output=True, text=True, check=False)
-        assert tar.stdout is not None
-        tar.stdout.close()  # tar ends when nobody reads any more
+    pipe(["tar", "-C", str(directory), "-cf", "-", *names], argv)
+
+
+def pipe(source: Sequence[str], target: Sequence[str]) -> None:
+    """Run `source | target` to the end.
+
+    Raises:
+        LabError: the target failed, with its words, or took too long.
+    """
+    with subprocess.Popen(list(source), stdout=subprocess.PIPE) as writer:
+        try:
+            done = subprocess.run(
+                list(target),
+                stdin=writer.stdout,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"`{' '.join(target)}` did not end within {PATIENCE:g} s") from error
+        finally:
+            assert writer.stdout is not None
+            writer.stdout.close()  # the writer ends when nobody reads any more
     if done.returncode != 0:
-        raise LabError(f"`{' '.join(argv)}` failed: {(done.stderr or done.stdout).strip()[-800:]}")
+        raise LabError(f"`{' '.join(target)}` failed: {(done.stderr or done.stdout).strip()[-800:]}")
 
 
 def _architecture() -> str:

@@ -77,13 +77,8 @@ def _give(image: str, node: str, place: Path | None) -> None:
     into = _ctr(node, "images", "import", "--digests=false", "--snapshotter=overlayfs", "-")
     if place is not None:
         archive.feed(place, into)
-        return
-    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as save:
-        done = subprocess.run(into, stdin=save.stdout, capture_output=True, text=True, check=False)
-        assert save.stdout is not None
-        save.stdout.close()
-    if done.returncode != 0:
-        raise LabError(f"{node} does not take {image}: {(done.stderr or done.stdout).strip()[-400:]}")
+    else:
+        archive.pipe(["docker", "save", image], into)
 
 
 def find(node: str, image: str) -> Stored | None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chaos.errors import LabError
-from chaos.kube.image import binaries, engine, lab, rootfs, versions
+from chaos.kube.image import archive, binaries, engine, lab, rootfs, versions
 from chaos.kube.image.archive import ImageArchive, feed
 from chaos.kube.image.steps import execute
 from chaos.kube.image.store import Progress, Store, fingerprint
@@ -52,7 +52,7 @@ def key() -> str:
     """Fingerprint of everything the node image is made from."""
     return fingerprint(
         Path(__file__),
-        versions.HERE / "archive.py",
+        archive.RECIPE,
         versions.MANIFESTS,
         versions.SUITE,
         rootfs.RECIPE,
@@ -89,10 +89,10 @@ def ensure(store: Store, progress: Progress) -> str:
         _assemble(tree, work, programs, lab_base)
         packed = work / "image"
         packed.mkdir()
-        archive = ImageArchive(packed)
-        archive.image(
+        made = ImageArchive(packed)
+        made.image(
             [wanted],
-            [archive.layer(tree)],
+            [made.layer(tree)],
             Env=["container=docker", _PATH],
             Entrypoint=["/usr/local/bin/entrypoint", "/sbin/init"],
             StopSignal="SIGRTMIN+3",  # systemd's for an orderly halt
@@ -231,19 +231,19 @@ def _container_settings(tree: Path) -> None:
 def _component_images(
     tree: Path, packed: Path, work: Path, programs: dict[str, Path], images: dict[str, str]
 ) -> None:
-    archive = ImageArchive(packed)
+    made = ImageArchive(packed)
     for name, command in (("pause", ["/pause"]), ("coredns", ["/coredns"])):
         alone = work / name
         alone.mkdir()
         shutil.copy2(programs[name], alone / name)
-        archive.image([images[name]], [archive.layer(alone)], Entrypoint=command, Env=[_PATH])
+        made.image([images[name]], [made.layer(alone)], Entrypoint=command, Env=[_PATH])
         shutil.rmtree(alone)
     shared = work / "kubebox"
     _kubebox_tree(tree, shared, programs["kubebox"])
-    layer = archive.layer(shared)
+    layer = made.layer(shared)
     shutil.rmtree(shared)
     others = [tag for name, tag in images.items() if name not in ("pause", "coredns")]
-    archive.image([OWN_IMAGE, *others], [layer], Env=[_PATH])
+    made.image([OWN_IMAGE, *others], [layer], Env=[_PATH])
 
 
 def _kubebox_tree(tree: Path, shared: Path, kubebox: Path) -> None:
@@ -291,9 +291,9 @@ def _copy(tree: Path, path: str, target: Path) -> None:
 def _preload(tree: Path, archives: Sequence[Path], tags: Sequence[str]) -> None:
     """Put images into the node's image store, with the node's own containerd working in its tree."""
     with _containerd(tree) as ctr:
-        for archive in archives:
+        for one in archives:
             options = ["--compress-blobs", "--digests=false", "--snapshotter=overlayfs"]
-            feed(archive, [*ctr, "images", "import", *options, "-"])
+            feed(one, [*ctr, "images", "import", *options, "-"])
         for tag in tags:
             if " true" not in execute([*ctr, "images", "check", f"name=={tag}"]):
                 raise LabError(f"the node's image store has no {tag}")
