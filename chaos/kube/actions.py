@@ -245,6 +245,8 @@ class ClusterActions:
                 with _kubeconfig_hidden():
                     function(**arguments, secrets=self._secrets())
             except ApiException as error:
+                if not error.status:  # the connection broke
+                    raise Unreachable(self._went_away(error)) from error
                 raise Refused(
                     f"{self._cluster.site}: {error.body or error.reason}"[:300], error.status
                 ) from error
@@ -255,9 +257,11 @@ class ClusterActions:
                     f"{self._cluster.site}: {error}"[:300], int(status[1]) if status else 0
                 ) from error
             except (HTTPError, OSError) as error:
-                raise Unreachable(
-                    f"the API server of {self._cluster.site} went away: {error}"[:300]
-                ) from error
+                raise Unreachable(self._went_away(error)) from error
+
+    def _went_away(self, error: Exception) -> str:
+        said = " ".join(str(error).split())[:200]
+        return f"the API server of {self._cluster.site} does not answer any more: {said}"
 
     def _secrets(self) -> dict[str, str]:
         """Address and credentials of the cluster, as chaostoolkit-kubernetes takes them."""

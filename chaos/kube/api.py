@@ -135,6 +135,9 @@ class Cluster:
             answer = self.client.call_api(*sent, _request_timeout=timeout)
             data: bytes = answer.read()  # type: ignore[no-untyped-call]
         except ApiException as error:
+            if not error.status:  # the library's way to say that the connection broke
+                said = f"the API server of {self.site} does not answer: {_short(error)}"
+                raise Unreachable(said) from error
             raise Refused(f"{self.site}: {_reason(error)}", int(error.status or 0)) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(f"the API server of {self.site} does not answer: {_short(error)}") from error

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -136,10 +137,7 @@ class Access:
         return cls(
             _pairs(contexts, "--context", "ral=my-context"),
             Path(kubeconfig) if kubeconfig else None,
-            {
-                site: url.removeprefix("http://").rstrip("/")
-                for site, url in _pairs(front_ends, "--url", "ral=http://192.0.2.1:30080").items()
-            },
+            {site: _address(url) for site, url in _pairs(front_ends, "--url", _URL).items()},
             image,
             allow_nodes,
         )
@@ -249,6 +247,21 @@ class Access:
             else content
             for key, content in part.items()
         }
+
+
+_URL = "ral=http://192.0.2.1:30080"
+
+
+def _address(url: str) -> str:
+    """`host:port` of a front end's URL; port 80 when it has none."""
+    found = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = found.port or 80
+    except ValueError:
+        port = 0
+    if found.scheme != "http" or not found.hostname or not port or found.path not in ("", "/"):
+        raise InputError(f"cannot ask a front end at {url!r}", file="--url", expected=f"http, as in {_URL}")
+    return f"{found.hostname}:{port}"
 
 
 def _pairs(texts: Sequence[str], option: str, example: str) -> dict[str, str]:

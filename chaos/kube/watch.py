@@ -187,11 +187,12 @@ class Witness:
             self._run(self._read_logs)
 
     def stop(self) -> None:
-        """End all threads; those that wait for an answer are left to end by themselves."""
+        """Write nothing more; threads that wait for an answer are left to end by themselves."""
         self._stop.set()
         self._reachable.set()
+        deadline = time.monotonic() + PATIENCE
         for thread in self._threads:
-            thread.join(timeout=2 * PATIENCE)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def _run(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, name=f"{self._place.site}", daemon=True)
@@ -308,7 +309,8 @@ class Witness:
 
     def _tell(self, events: Iterator[Seen]) -> None:
         for event in events:
-            self._write(event)
+            if not self._stop.is_set():
+                self._write(event)
 
 
 def _names(place: Place) -> Mapping[str, Name]:

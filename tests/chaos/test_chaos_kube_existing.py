@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.errors import InjectionError, LabError
@@ -104,6 +104,25 @@ class TestAccess:
         assert dict(access.front_ends) == {"ral": "192.0.2.9:8000"}
         assert not access.allow_nodes
 
+    @pytest.mark.parametrize(
+        ("url", "address"),
+        [
+            ("http://192.0.2.9:8000/", "192.0.2.9:8000"),
+            ("192.0.2.9:8000", "192.0.2.9:8000"),
+            ("http://iam.example.org", "iam.example.org:80"),
+            ("https://192.0.2.9", None),
+            ("http://192.0.2.9/iam", None),
+            ("http://192.0.2.9:nope", None),
+        ],
+    )
+    def test_front_ends_are_asked_over_http(self, url: str, address: str | None) -> None:
+        """With a port of 80 when none is given; paths and HTTPS are errors."""
+        if address is None:
+            with pytest.raises(InputError, match="--url"):
+                Access.of([], front_ends=[f"ral={url}"])
+        else:
+            assert Access.of([], front_ends=[f"ral={url}"]).front_ends["ral"] == address
+
     def test_the_command_refuses_with_64(self, config: Path, tmp_path: Path) -> None:
         """A wrong context, no context, a fault on nodes and one on links: said with what to write instead."""
         options = ["--backend", "kubernetes", "--kubeconfig", str(config)]
@@ -196,6 +215,7 @@ class TestObjects:
         for _, kind in existing.KINDS:
             assert plural.get(kind, f"{kind.lower()}s") in known
 
+    @settings(max_examples=8, deadline=None)
     @given(st.integers(16, 22), st.integers(0, 15))
     def test_services_keep_their_offsets_in_any_range(self, prefix: int, number: int) -> None:
         """Distinct addresses inside the cluster's own range, the same for all who ask."""
