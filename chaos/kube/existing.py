@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ OURS = "app.kubernetes.io/part-of=faultline"
 
 MARK = housekeeping.EXISTING
 """Beside the kubeconfigs: says that the clusters are somebody else's, and what of them is used."""
+
+PATIENCE = 60.0
+"""Seconds for pods and volumes to go."""
 
 KINDS = (
     ("apps/v1", "Deployment"),
@@ -396,9 +400,16 @@ def withdraw(cluster: Cluster) -> int:
         for one in cluster.objects(version, kind, selector=OURS):
             count += cluster.delete(version, kind, one["metadata"]["name"])
     # Claims of StatefulSets carry the labels of their pods.
-    with_pods = [pod for pod in cluster.pods(OURS) if "deletionTimestamp" not in pod["metadata"]]
-    for pod in with_pods:
+    for pod in cluster.pods(OURS):
         count += cluster.delete("v1", "Pod", pod["metadata"]["name"], grace=0)
+
+    def is_empty() -> bool:
+        kinds = ("Pod", "PersistentVolumeClaim")
+        return not any(cluster.objects("v1", kind, selector=OURS) for kind in kinds)
+
+    # A lab that comes next would find claims on their way out, and its pods would wait for them in vain.
+    deadline = time.monotonic() + PATIENCE
+    cluster.wait(is_empty, f"pods or volumes of {cluster.site} do not go away", deadline)
     return count
 
 

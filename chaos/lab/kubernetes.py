@@ -60,6 +60,9 @@ from topologies.model import Haproxy, Topology
 PATIENCE = 300.0
 """Seconds for all pods to get ready."""
 
+NO_IMAGE = ("ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName")
+"""What Kubernetes says of a pod whose image is not to be had."""
+
 NOTES = "kube/existing-lab.json"
 """In the lab's directory: front ends and what the audit needs; readable by its owner only."""
 
@@ -187,7 +190,7 @@ class KubernetesLab(HostLab):
                 if ready >= wanted:
                     return
             why = trouble(cluster, name)
-            if any(word in why for word in ("ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName")):
+            if any(word in why for word in NO_IMAGE):
                 raise LabError(
                     f"{site} has not got the image {self._access.image or LAB_IMAGE}: name one that it can "
                     f"pull with --image ({why})"
