@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,15 @@ class ImageArchive:
             layers: names of layers, the lowest first.
             settings: of the image specification's `config` (Env, Entrypoint, StopSignal ...).
         """
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         config = json.dumps(
             {
                 "architecture": _architecture(),
                 "os": "linux",
                 "config": settings,
                 "rootfs": {"type": "layers", "diff_ids": [f"sha256:{name}" for name in layers]},
-                "history": [{"created": "1970-01-01T00:00:00Z"} for _ in layers],
-                "created": "1970-01-01T00:00:00Z",
+                "history": [{"created": now} for _ in layers],
+                "created": now,  # engines list the newest first
             }
         ).encode()
         name = f"{hashlib.sha256(config).hexdigest()}.json"
