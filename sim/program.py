@@ -307,6 +307,8 @@ def _paths(topology: Topology, sites: tuple[str, ...], calibration: Calibration)
                         bandwidth[path, i, j] = min(bandwidth[path, i, k], bandwidth[path, k, j])
                         next_hop[path, i, j] = next_hop[path, i, k]
     extra = {VPN: calibration.vpn_delay.mean, PUBLIC: calibration.public_delay.mean}
+    if all(link.vpn == "none" for link in topology.links):
+        extra[VPN] = extra[PUBLIC]  # services talk over the bare links
     off_diagonal = ~np.eye(count, dtype=bool)
     for path, seconds in extra.items():
         delay[path][off_diagonal] += seconds

@@ -71,6 +71,8 @@ class StepTables:
         bytes: write set size of a commit.
         row_cpu: CPU of the database per row of token_scope that a LOCK_RANGE passes, seconds.
         rows: rows that a commit adds to token_scope.
+        points: transactions and autocommitted SELECTs that begin in the step: where `wsrep_sync_wait`
+            may wait.
     """
 
     first: NDArray[np.int64]
@@ -82,6 +84,7 @@ class StepTables:
     bytes: NDArray[np.int64]
     row_cpu: NDArray[np.float64]
     rows: NDArray[np.int64]
+    points: NDArray[np.int64]
 
 
 class Row(NamedTuple):
@@ -95,6 +98,7 @@ class Row(NamedTuple):
     bytes: int = 0
     row_cpu: float = 0.0
     rows: int = 0
+    points: int = 0
 
 
 def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
@@ -115,7 +119,7 @@ def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
         if request is not None and kind in calibration.requests:
             rows += _rows(profile, request, calibration.requests[kind], calibration)
         first.append(len(rows))
-    kinds, trips, app_cpu, db_cpu, wait, size, row_cpu, added = zip(*rows, strict=True)
+    kinds, trips, app_cpu, db_cpu, wait, size, row_cpu, added, points = zip(*rows, strict=True)
     return StepTables(
         first=np.array(first, dtype=np.int64),
         kind=np.array(kinds, dtype=np.int64),
@@ -126,6 +130,7 @@ def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
         bytes=np.array(size, dtype=np.int64),
         row_cpu=np.array(row_cpu),
         rows=np.array(added, dtype=np.int64),
+        points=np.array(points, dtype=np.int64),
     )
 
 
@@ -159,6 +164,7 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
 
     found: list[Row] = []
     last = max((place for place, step in enumerate(request.steps) if step.do == "work"), default=-1)
+    points = _points(request)
     for place, step in enumerate(request.steps):
         match step.do:
             case "read" | "work":
@@ -171,6 +177,7 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
                     Row(
                         READ if step.do == "read" else WORK,
                         trips=step.statements - (place == last),
+                        points=points.get(place, 0),
                         app_cpu=app_each * step.statements + extra,
                         db_cpu=db_each * weights[id(step)] + step.db_extra * db_scale,
                         # What a round trip costs within a machine, COMMIT's too.
@@ -188,6 +195,20 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
                 found.append(Row(LOCK_INSERT))
             case "commit":
                 found.append(Row(COMMIT, bytes=step.bytes, rows=request.rows_added))
+    return found
+
+
+def _points(request: RequestProfile) -> dict[int, int]:
+    """Wait points by step: one for the write transaction, the rest over the reads by their statements."""
+    reads = {place: step.statements for place, step in enumerate(request.steps) if step.do == "read"}
+    found: dict[int, int] = {}
+    left, statements = request.points - request.writes, sum(reads.values())
+    for place, count in reads.items():
+        found[place] = max(1, round(left * count / statements)) if count else 0
+        left, statements = left - found[place], statements - count
+    work = [place for place, step in enumerate(request.steps) if step.do == "work"]
+    if work:
+        found[work[0]] = 1
     return found
 
 

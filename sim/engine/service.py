@@ -108,7 +108,7 @@ class Call:
 class Plan:
     """The step tables as plain lists, by request kind.
 
-    (kind, trips, app, db, wait, bytes, database CPU per row of token_scope, rows added to it).
+    (kind, trips, app, db, wait, bytes, database CPU per row of token_scope, rows added to it, points).
     """
 
     def __init__(self, world: World) -> None:
@@ -117,7 +117,9 @@ class Plan:
             zip(
                 *(
                     getattr(tables, name).tolist()
-                    for name in ("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes", "row_cpu", "rows")
+                    for name in (
+                        *("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes", "row_cpu", "rows", "points"),
+                    )
                 ),
                 strict=True,
             )
@@ -214,16 +216,16 @@ class Replica(Daemon):
         broken = holding = False
         sync = not self.together
         try:
-            for kind, trips, app, db, wait, size, row_cpu, rows in self.plan.rows[call.kind]:
+            for kind, trips, app, db, wait, size, row_cpu, rows, points in self.plan.rows[call.kind]:
                 if kind == table.READ:
                     if not holding:
                         yield from self._connect(call)
                         holding = True
-                    yield from self._statements(call, trips, app, db, wait)
+                    yield from self._waiting(call, points, trips, app, db, wait)
                     self.connections.release()
                     holding = False
                 elif kind == table.WORK:
-                    yield from self._statements(call, trips, app, db, wait)
+                    yield from self._waiting(call, points, trips, app, db, wait)
                 elif kind in (table.CHECK_REFRESH, table.CHECK_ACCESS):
                     wanted = call.tokens.refresh if kind == table.CHECK_REFRESH else call.tokens.access
                     yield from self._causal()
@@ -283,6 +285,18 @@ class Replica(Daemon):
         if getattr(self.database, "sync_wait", 0):
             yield from self.database.causal(self.member)
 
+    def _waiting(self, call: Call, points: int, trips: int, app: float, db: float, wait: float) -> Steps:
+        """Run statements with a causal wait before each transaction and autocommitted SELECT among them."""
+        if not getattr(self.database, "sync_wait", 0):
+            yield from self._statements(call, trips, app, db, wait)
+            return
+        parts = max(1, points)
+        for part in range(parts):
+            if points:
+                yield from self._causal()
+            some = trips * (part + 1) // parts - trips * part // parts
+            yield from self._statements(call, some, app / parts, db / parts, wait / parts)
+
     def _round_trip(self) -> Steps:
         network = self.world.network
         yield from network.transfer(VPN, self.site, self.member.site, STATEMENT_BYTES)
@@ -295,7 +309,6 @@ class Replica(Daemon):
         assert process is not None
         tables = call.kind != "health"  # it asks SELECT 1
         member.check(tables)
-        yield from self._causal()
         member.inside[process] = None
         app *= call.app_factor
         db *= call.db_factor

@@ -167,6 +167,16 @@ class TestSteps:
         assert calibration.requests["refresh"].app_cpu.mean == pytest.approx(10.4e-3)
         assert steps.LOCK_RANGE not in compile_steps(iam, calibration).kind
 
+    def test_wait_points_are_shared_out_whole(self, topology: Topology) -> None:
+        """Every transaction and autocommitted SELECT is in one step; the write transaction is one."""
+        profile, found = load("indigo-iam"), tables(topology, "indigo-iam")
+        for kind in KINDS:
+            request = profile.request(kind)
+            assert request is not None
+            rows = lines_of(found, kind)
+            assert found.points[rows].sum() == request.points, kind
+            assert found.points[rows][found.kind[rows] == steps.WORK].sum() == request.writes
+
     def test_the_program_hash_covers_the_profile(self, topology: Topology) -> None:
         """Another profile, another program; the same twice, the same hash."""
         base = Calibration.default()
@@ -250,3 +260,36 @@ class TestTokenUse:
         assert len(stale) > 3
         assert set(stale["request"]) == {flow}
         assert set(stale["status"]) == {status}
+
+
+class TestCausalReads:
+    """`wsrep_sync_wait` waits at every transaction and autocommitted SELECT."""
+
+    def test_reads_are_never_stale_and_pay_for_remote_commits(self) -> None:
+        """Two members 30 ms apart, users at both: no 401, and slower answers."""
+        seen: dict[int, pd.DataFrame] = {}
+        for sync_wait in (0, 1):
+            found = Topology.model_validate(
+                {
+                    "topology": "two-members",
+                    "sites": {"a": {"nodes": 1, "cpu": 8}, "b": {"nodes": 1, "cpu": 8}},
+                    "links": [{"between": ["a", "b"], "rtt": 0.03, "vpn": "none"}],
+                    "services": {
+                        "iam": {"kind": "indigo-iam", "replicas": {"a": 1, "b": 1}, "database": "db"},
+                        "db": {"kind": "galera", "members": {"a": 1, "b": 1}, "sync_wait": sync_wait},
+                        "frontend": {"kind": "haproxy", "sites": ["a"], "backend": "iam"},
+                    },
+                    "clients": {"users": {"site": "a"}},
+                }
+            )
+            slow = load("indigo-iam").calibrated(
+                Calibration.default().model_copy(update={"apply_cpu": Estimate(mean=0.05)}), found
+            )
+            workload = Workload(flow="workflow", users=8, think=0.2, duration=15.0, warmup=0.0, probes=())
+            simulation = Simulation.of(compile_program(found, workload, (), slow, size="production"), 1)
+            simulation.run_until(15.0)
+            seen[sync_wait] = simulation.observation().requests
+        assert (seen[0]["outcome"] == "stale").sum() > 5
+        assert (seen[1]["outcome"] == "stale").sum() == 0
+        typical = [seen[n].loc[seen[n]["outcome"] == "ok", "latency"].median() for n in (0, 1)]
+        assert typical[1] > typical[0]
