@@ -47,12 +47,12 @@ class Group:
         )
         self._windows = (settings["user_send_window"], settings["send_window"])
         self.membership = membership.new_group(count, timers=self.timers)
-        first = View(0, (1 << count) - 1, self._new_state(list(range(count))))
+        first = self._new_view(0, self._everybody)
         self.views = [first] * count
         self._known_views: dict[int, View] = {}
         self._early: list[list[tuple[View, int, evs.Message]]] = [[] for _ in range(count)]
         self.left: set[int] = set()
-        self.links = Connections(world, self.members, self.timers, self)
+        self.links = self._connections()
         self.membership.order = [first.state for _ in range(count)]
         self._armed = [inf] * count
         draws = world.streams.get("galera", "phase")
@@ -64,9 +64,19 @@ class Group:
             member.on_change.append(lambda index=index: self._arm(index))  # type: ignore[misc]
             self._arm(index)
 
-    def _new_state(self, members: list[int]) -> evs.EvsState:
+    def _connections(self) -> Connections:
+        return Connections(self.world, self.members, self.timers, self)
+
+    def _new_view(self, number: int, mask: int) -> View:
         user, send = self._windows
-        return evs.new_view(self.count, members=members, user_send_window=user, send_window=send)
+        members = members_of(mask)
+        state = evs.new_view(self.count, members=members, user_send_window=user, send_window=send)
+        return View(number, mask, state)
+
+    def _enter(self, index: int, view: View) -> None:
+        """Member ``index`` is in ``view`` from now on."""
+        self.views[index] = view
+        self.membership.order[index] = view.state
 
     # -- what the database asks --------------------------------------------------------------
 
@@ -114,8 +124,8 @@ class Group:
         self.left.discard(index)
         membership.start(self.membership, index, self.world.env.now, recovered=recovered)
         number, mask = self.membership.view[index], 1 << index
-        self.views[index] = self._known_views[number] = View(number, mask, self._new_state([index]))
-        self.membership.order[index] = self.views[index].state
+        self._known_views[number] = self._new_view(number, mask)
+        self._enter(index, self._known_views[number])
         self.links.started(index)
         self._arm(index)
 
@@ -195,8 +205,7 @@ class Group:
         for number, mask in step.installed:
             self._install(index, number, mask)
         for payload in step.submits:
-            view = self.views[index]
-            self._evs_step(view, index, evs.submit(view.state, index, payload, membership.CONTROL_BYTES))
+            self._submit_control(self.views[index], index, payload)
         for event in step.events:
             names = " ".join(self.members[i].name for i in members_of(event.view))
             self.world.recorder.event(self.members[event.member].name, event.kind, names)
@@ -209,6 +218,10 @@ class Group:
         self._arm(index)
         if self.membership.evs[index] == membership.CLOSED:
             self.links.closed(index)
+
+    def _submit_control(self, view: View, index: int, payload: int) -> None:
+        """Broadcast a control payload in total order."""
+        self._evs_step(view, index, evs.submit(view.state, index, payload, membership.CONTROL_BYTES))
 
     def _control_arrival(self, peer: int, message: membership.Message) -> Callable[[], None]:
         def arrive() -> None:
@@ -244,7 +257,7 @@ class Group:
         old = self.views[index]
         view = self._known_views.get(number)
         if view is None:
-            view = self._known_views[number] = View(number, mask, self._new_state(members_of(mask)))
+            view = self._known_views[number] = self._new_view(number, mask)
             self.galera.view_changed(len(members_of(mask)))
         if number not in old.closing:
             survivors = [member for member in members_of(mask & old.mask) if self.views[member] is old]
@@ -256,8 +269,7 @@ class Group:
             for delivery in old.closing[number].get(index, []):
                 if delivery.payload >= 0:
                     self.galera.delivered(index, delivery.payload)
-        self.views[index] = view
-        self.membership.order[index] = view.state
+        self._enter(index, view)
         early, self._early[index] = self._early[index], []
         for later, sender, message in early:
             if later.number >= number:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeGuard
 
 import simpy
 
@@ -210,6 +210,11 @@ class Member(Daemon):
         self.transactions.clear()
         self.flusher.clear()
         super().kill()
+
+
+def is_member(daemon: Daemon) -> TypeGuard[Member]:
+    """Whether a process is a database member, of whichever engine."""
+    return daemon.component.kind == "db"
 
 
 class Database:

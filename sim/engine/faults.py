@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.kubernetes_faults import KubernetesFault
 from sim.engine import kubernetes_faults
-from sim.engine.database import Member
+from sim.engine.database import is_member
 from sim.engine.world import Daemon
 from sim.program import PUBLIC, VPN
 
@@ -60,20 +60,20 @@ def _kill(deployment: Deployment, fault: Kill) -> Undo:
     world = deployment.world
     killed = [daemon for daemon in targets(deployment, fault.target) if daemon.up]
     for daemon in killed:
-        if isinstance(daemon, Member):
+        if is_member(daemon):
             daemon.database.kill(daemon, graceful=fault.signal == "TERM")
         else:
             daemon.kill()
 
     def start(daemon: Daemon) -> None:
-        if isinstance(daemon, Member):
+        if is_member(daemon):
             daemon.database.started(daemon)
         else:
             daemon.start()
 
     def undo() -> None:
         for daemon in killed:
-            if isinstance(daemon, Member):
+            if is_member(daemon):
                 delay = daemon.database.start_time(daemon)
             else:
                 kind = daemon.component.kind

@@ -250,19 +250,31 @@ class Connections:
         if not member.up:
             if self._group.talks(index):
                 return
-            self._inbox[index].clear()
+            self._drop_inbox(index)
             for peer in range(self._count):
                 if peer != index:
                     self._unlink(index, peer)
-                    self._parcels.pop((index, peer), None)
-                    self._parcels.pop((peer, index), None)
+                    self._lose((index, peer))
+                    self._lose((peer, index))
         if member.answering:
-            waiting, self._inbox[index] = self._inbox[index], []
-            for arrive in waiting:
-                self._world.at(0.0, lambda arrive=arrive: self._arrive(index, arrive))  # type: ignore[misc]
+            self._open_inbox(index)
         for peer in range(self._count):
             if peer != index:
                 self._look(min(index, peer), max(index, peer))
+
+    def _lose(self, pair: tuple[int, int]) -> None:
+        """What waits for a link between two members will never arrive."""
+        self._parcels.pop(pair, None)
+
+    def _drop_inbox(self, index: int) -> None:
+        """What has come for a process that is dead now is lost."""
+        self._inbox[index].clear()
+
+    def _open_inbox(self, index: int) -> None:
+        """A process that goes on hears what has come meanwhile."""
+        waiting, self._inbox[index] = self._inbox[index], []
+        for arrive in waiting:
+            self._world.at(0.0, lambda arrive=arrive: self._arrive(index, arrive))  # type: ignore[misc]
 
     def closed(self, index: int) -> None:
         """A member's group communication has ended."""

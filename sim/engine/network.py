@@ -163,7 +163,15 @@ class Network:
             self._cuts.pop((path, i, j), None)
 
     def apply(self) -> None:
-        """Put the cuts in force: a route is dead when any hop of it is."""
+        """Put the cuts in force and tell everybody."""
+        self._settle()
+        happened, self._changed = self._changed, self.env.event()
+        happened.succeed()
+        for listener in self._listeners:
+            listener()
+
+    def _settle(self) -> None:
+        """A route is dead when any hop of it is."""
         for path in (VPN, PUBLIC):
             for i in range(self.count):
                 for j in range(self.count):
@@ -172,10 +180,6 @@ class Network:
                     if self.blocked[path][i][j] and not dead:
                         self.healed_at[path][i][j] = self.env.now
                     self.blocked[path][i][j] = dead
-        happened, self._changed = self._changed, self.env.event()
-        happened.succeed()
-        for listener in self._listeners:
-            listener()
 
     def route(self, path: int, i: int, j: int) -> list[tuple[int, int]]:
         """The hops from ``i`` to ``j``."""

@@ -15,7 +15,7 @@ from experiments.observation import KUBERNETES, Audit, Event, Observation
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.engine import faults
-from sim.engine.database import Member
+from sim.engine.database import is_member
 from sim.engine.deployment import Deployment
 from sim.engine.world import Daemon
 from sim.program import Platform, Program, Size, compile_program
@@ -187,7 +187,7 @@ def state_of(daemon: Daemon) -> State:
         return "down"
     if daemon.paused:
         return "paused"
-    if isinstance(daemon, Member) and not daemon.serving():
+    if is_member(daemon) and not daemon.serving():
         return "down"  # runs, but answers 1047
     return "up"
 

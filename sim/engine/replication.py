@@ -16,7 +16,7 @@ import simpy
 from sim.engine.database import Database, DatabaseError, Member, Transaction
 from sim.engine.world import World
 from sim.program import VPN
-from sim.protocols import replication
+from sim.protocols import replication, tcp
 
 Steps = Generator[simpy.Event, Any, Any]
 
@@ -101,7 +101,7 @@ class Replication(Database):
         while sent < source.position and source.connected[index] and replica.up and self.primary.up:
             yield from self.primary.until_running()
             if self._blocked(index):
-                yield from network.wait_for_repair(VPN, here, there)
+                yield from self._until_open(index)
                 continue
             last = source.position
             size = sum(transaction.size for transaction in self._log[sent:last])
@@ -110,6 +110,17 @@ class Replication(Database):
             sent = last
             yield env.timeout(0.0)  # events written meanwhile follow at once
         self._streaming[index] = False
+
+    def _until_open(self, index: int) -> Steps:
+        """Wait until packets pass in both directions and TCP has sent again."""
+        network, env = self.world.network, self.world.env
+        sent = env.now
+        first = tcp.rto(network.rtt(VPN, self.primary.site, self.replicas[index].site))
+        while self._blocked(index):
+            yield network.changed()
+        again = tcp.resumed_after(sent, env.now, first)
+        if again > env.now:
+            yield env.timeout(min(again - env.now, 1e6))
 
     def _received(self, index: int, first: int, last: int) -> None:
         replica = self.replicas[index]

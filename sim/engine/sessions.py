@@ -25,10 +25,6 @@ RECONNECT_PERIOD = 1.0
 """Seconds between a replica's attempts to connect to its primary (replicationCron)."""
 
 
-class Server(Daemon):
-    """A Redis server or a sentinel."""
-
-
 class Sessions:
     """One monitored primary with its replicas and sentinels."""
 
@@ -36,8 +32,8 @@ class Sessions:
         self._world = world
         self._name = name
         mine = [component for component in world.program.components if component.service == name]
-        self.instances = [Server(world, component) for component in mine if component.kind == "redis"]
-        self.sentinels = [Server(world, component) for component in mine if component.kind == "sentinel"]
+        self.instances = [world.daemon(component) for component in mine if component.kind == "redis"]
+        self.sentinels = [world.daemon(component) for component in mine if component.kind == "sentinel"]
         quorum = settings["quorum"] or len(self.sentinels) // 2 + 1
         self._watch = sentinel.new_watch(
             len(self.sentinels),

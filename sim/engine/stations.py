@@ -114,7 +114,7 @@ class Cpu:
         self._advance()
         self._stopped.add(owner)
         kept = []
-        for entry in self._jobs:
+        for entry in sorted(self._jobs):
             job = entry[2]
             if not job.live:
                 continue

@@ -134,6 +134,10 @@ class World:
         ]
         self.daemons: dict[str, Daemon] = {}
 
+    def daemon(self, component: Component) -> Daemon:
+        """A process that serves nothing of its own here."""
+        return Daemon(self, component)
+
     def service(self, kind: str) -> dict[str, dict[str, Any]]:
         """Parameters of the services of ``kind``, by name."""
         return {name: data for name, data in self.program.services.items() if data["kind"] == kind}

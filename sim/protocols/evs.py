@@ -42,8 +42,11 @@ from sim.protocols.evs_state import (
     Delivery,
     EvsState,
     Message,
+    Outbox,
     Step,
+    new_outbox,
     new_view,
+    step_of,
 )
 
 __all__ = [
@@ -80,15 +83,24 @@ __all__ = [
 ]
 
 
+_OUT = new_outbox()
+
+
 def submit(state: EvsState, member: int, payload: int, size: int) -> Step:
     """The application at ``member`` broadcasts ``payload`` (O_SAFE) of ``size`` bytes.
 
     Sent at once when the queue is empty and the user window is open, else queued. Refused
     (``accepted`` False) when MAX_OUTBOUND_BYTES are queued.
     """
-    step = Step([], [], [], True)
+    accepted = put_submit(state, member, payload, size, _OUT)
+    return step_of(_OUT, member, accepted)
+
+
+def put_submit(state: EvsState, member: int, payload: int, size: int, out: Outbox) -> bool:
+    """:func:`submit` into an outbox; whether it was accepted."""
+    clear(out)
     if state.queued_bytes[member] >= MAX_OUTBOUND_BYTES or not _has_room(state, member):
-        return step._replace(accepted=False)
+        return False
     was_empty = state.sent[member] == state.submitted[member]
     place = member * PAYLOADS + state.submitted[member] % PAYLOADS
     state.payload[place] = payload
@@ -96,9 +108,9 @@ def submit(state: EvsState, member: int, payload: int, size: int) -> Step:
     state.submitted[member] += 1
     state.queued_bytes[member] += size
     if was_empty:
-        _send_queued(state, member, state.windows[0], step)
-        _deliver(state, member, step)
-    return step
+        _send_queued(state, member, state.windows[0], out)
+        _deliver(state, member, out)
+    return True
 
 
 def receive(state: EvsState, member: int, message: Message, *, leaving: bool = False) -> Step:
@@ -107,32 +119,52 @@ def receive(state: EvsState, member: int, message: Message, *, leaving: bool = F
     Raises:
         ValueError: a message of this sender before it was not given to this member.
     """
-    step = Step([], [], [], True)
-    n, sender = state.n, message.sender
+    kind, sender, seq, last, acknowledged, more, _ = message
+    if not put_receive(state, member, kind, sender, seq, last, acknowledged, more, leaving, _OUT):
+        expected = state.held[member * state.n + sender] + 1
+        raise ValueError(f"member {member} got slot {seq} of {sender}, expected {expected}")
+    return step_of(_OUT, member)
+
+
+def put_receive(
+    state: EvsState,
+    member: int,
+    kind: int,
+    sender: int,
+    seq: int,
+    last: int,
+    acknowledged: int,
+    more: int,
+    leaving: bool,
+    out: Outbox,
+) -> bool:
+    """:func:`receive` into an outbox; False when an earlier message of the sender is missing."""
+    clear(out)
+    n = state.n
     before = aru(state, member)
-    if message.kind != GAP:
+    if kind != GAP:
         expected = state.held[member * n + sender] + 1
-        if message.seq > expected:
-            raise ValueError(f"member {member} got slot {message.seq} of {sender}, expected {expected}")
-        state.held[member * n + sender] = max(message.last, expected - 1)
-    state.known_aru[member * n + sender] = max(message.aru, state.known_aru[member * n + sender])
+        if seq > expected:
+            return False
+        state.held[member * n + sender] = max(last, expected - 1)
+    state.known_aru[member * n + sender] = max(acknowledged, state.known_aru[member * n + sender])
     now = aru(state, member)
     state.known_aru[member * n + member] = now
 
     idle = state.sent[member] == state.submitted[member]
     behind = state.last_sent[member] < _highest_seen(state, member)
     if idle:
-        if behind and not message.more and not leaving:
-            _complete(state, member, step)
-        elif message.kind != GAP and now != before:
-            _gap(state, member, step)
+        if behind and not more and not leaving:
+            _complete(state, member, out)
+        elif kind != GAP and now != before:
+            _gap(state, member, out)
             # The real member handles its own gap message, which completes its slots (handle_gap).
             if behind and not leaving:
-                _complete(state, member, step)
+                _complete(state, member, out)
     else:
-        _drain(state, member, message.kind != GAP, step)
-    _deliver(state, member, step)
-    return step
+        _drain(state, member, kind != GAP, out)
+    _deliver(state, member, out)
+    return True
 
 
 def keepalive(state: EvsState, member: int) -> Step:
@@ -140,11 +172,16 @@ def keepalive(state: EvsState, member: int) -> Step:
 
     It fires whether or not there was traffic (handle_retrans_timer), and ignores the windows.
     """
-    step = Step([], [], [], True)
+    put_keepalive(state, member, _OUT)
+    return step_of(_OUT, member)
+
+
+def put_keepalive(state: EvsState, member: int, out: Outbox) -> None:
+    """:func:`keepalive` into an outbox."""
+    clear(out)
     if _has_room(state, member):
-        _fill(state, member, 0, -1, KEEPALIVE, -1, step)
-        _deliver(state, member, step)
-    return step
+        _fill(state, member, 0, -1, KEEPALIVE, -1, out)
+        _deliver(state, member, out)
 
 
 def causal_read(state: EvsState, member: int, ticket: int, now: float, period: float = 1.0) -> Step:
@@ -154,41 +191,49 @@ def causal_read(state: EvsState, member: int, ticket: int, now: float, period: f
     ``period`` (`evs.causal_keepalive_period`, 1 s) ago; see components.md 1.8. The caller still
     has to wait until it has applied everything delivered so far.
     """
-    step = Step([], [], [], True)
+    put_causal_read(state, member, ticket, now, period, _OUT)
+    return step_of(_OUT, member)
+
+
+def put_causal_read(
+    state: EvsState, member: int, ticket: int, now: float, period: float, out: Outbox
+) -> None:
+    """:func:`causal_read` into an outbox."""
+    clear(out)
     recent = state.causal_sent[member] + period > now
     waiting = state.causal_tail[member] > state.causal_head[member]
     if not waiting and recent and state.last_sent[member] == safe(state, member):
-        step.causal.append(ticket)
-        return step
+        out.causal[0] = ticket
+        out.counts[2] = 1
+        return
     at = aru(state, member)
     if not recent:
-        _fill(state, member, 0, -1, KEEPALIVE, -1, step)
+        _fill(state, member, 0, -1, KEEPALIVE, -1, out)
         state.causal_sent[member] = now
         at = state.last_sent[member]
     place = member * PAYLOADS + state.causal_tail[member] % PAYLOADS
     state.causal_at[place] = at
     state.causal_ticket[place] = ticket
     state.causal_tail[member] += 1
-    _deliver(state, member, step)
-    return step
+    _deliver(state, member, out)
 
 
 def flush(state: EvsState, member: int) -> Step:
     """Send everything queued, whatever the windows: what a member does when it enters GATHER."""
-    step = Step([], [], [], True)
+    clear(_OUT)
     while state.sent[member] < state.submitted[member]:
-        _send_queued(state, member, -1, step)
-    _deliver(state, member, step)
-    return step
+        _send_queued(state, member, -1, _OUT)
+    _deliver(state, member, _OUT)
+    return step_of(_OUT, member)
 
 
 def complete(state: EvsState, member: int, up_to: int) -> Step:
     """Fill the member's own slots, empty, up to ``up_to``: on a JOIN that tells of slots others have used."""
-    step = Step([], [], [], True)
+    clear(_OUT)
     if state.last_sent[member] < up_to:
-        _fill(state, member, 0, -1, COMPLETION, up_to, step)
-        _deliver(state, member, step)
-    return step
+        _fill(state, member, 0, -1, COMPLETION, up_to, _OUT)
+        _deliver(state, member, _OUT)
+    return step_of(_OUT, member)
 
 
 def recovered(state: EvsState, member: int, origin: int, reach: int) -> None:
@@ -231,12 +276,12 @@ def transitional(state: EvsState, survivors: list[int]) -> dict[int, list[Delive
             reached[origin] = max(reached[origin], state.held[member * state.n + origin])
     deliveries: dict[int, list[Delivery]] = {}
     for member in survivors:
-        rest: list[Delivery] = []
+        clear(_OUT)
         for seq in range(state.delivered[member] + 1, max(reached) + 1):
             for origin in state.members:
                 if seq <= reached[origin]:
-                    _append_slot(state, member, seq, origin, rest)
-        deliveries[member] = rest
+                    _append_slot(state, seq, origin, _OUT)
+        deliveries[member] = step_of(_OUT, member).deliveries
     return deliveries
 
 
@@ -262,6 +307,26 @@ def order_time(delay: list[list[float]], origin: int, member: int) -> float:
     return max(max(delay[origin][j] + delay[j][k] for j in range(n)) + delay[k][member] for k in range(n))
 
 
+def clear(out: Outbox) -> None:
+    """Empty an outbox."""
+    out.counts[0] = out.counts[1] = out.counts[2] = 0
+
+
+def _send(
+    out: Outbox, kind: int, sender: int, seq: int, last: int, acknowledged: int, more: int, size: int
+) -> None:
+    """Broadcast a message."""
+    here = 7 * out.counts[0]
+    out.sends[here] = kind
+    out.sends[here + 1] = sender
+    out.sends[here + 2] = seq
+    out.sends[here + 3] = last
+    out.sends[here + 4] = acknowledged
+    out.sends[here + 5] = more
+    out.sends[here + 6] = size
+    out.counts[0] += 1
+
+
 def _highest_seen(state: EvsState, member: int) -> int:
     """Highest slot ``member`` holds from anybody."""
     row = member * state.n
@@ -272,7 +337,7 @@ def _highest_seen(state: EvsState, member: int) -> int:
     return highest
 
 
-def _fill(state: EvsState, member: int, take: int, window: int, kind: int, up_to: int, step: Step) -> bool:
+def _fill(state: EvsState, member: int, take: int, window: int, kind: int, up_to: int, out: Outbox) -> bool:
     """Fill the member's next slot(s) with ``take`` payloads and broadcast; False when the window is closed.
 
     Args:
@@ -282,7 +347,7 @@ def _fill(state: EvsState, member: int, take: int, window: int, kind: int, up_to
         window: slots allowed ahead of the safe one, -1 for no limit.
         kind: USER, COMPLETION or KEEPALIVE.
         up_to: last slot to fill, -1 for as many as can be filled without another message.
-        step: where the message goes.
+        out: where the message goes.
     """
     seq = state.last_sent[member] + 1
     limit = safe(state, member) + window
@@ -318,11 +383,11 @@ def _fill(state: EvsState, member: int, take: int, window: int, kind: int, up_to
     state.held[member * state.n + member] = last
     acknowledged = aru(state, member)
     state.known_aru[member * state.n + member] = acknowledged
-    step.sends.append(Message(kind, member, seq, last, acknowledged, more, HEADER_BYTES + size))
+    _send(out, kind, member, seq, last, acknowledged, more, HEADER_BYTES + size)
     return True
 
 
-def _send_queued(state: EvsState, member: int, window: int, step: Step) -> bool:
+def _send_queued(state: EvsState, member: int, window: int, out: Outbox) -> bool:
     """Send the front of the queue, small messages aggregated up to the MTU."""
     waiting = state.submitted[member] - state.sent[member]
     take = 1
@@ -334,52 +399,56 @@ def _send_queued(state: EvsState, member: int, window: int, step: Step) -> bool:
                 break
             total += following + AGGREGATE_BYTES
             take += 1
-    return _fill(state, member, take, window, USER, -1, step)
+    return _fill(state, member, take, window, USER, -1, out)
 
 
-def _drain(state: EvsState, member: int, acknowledge: bool, step: Step) -> None:
+def _drain(state: EvsState, member: int, acknowledge: bool, out: Outbox) -> None:
     """Send what is queued as far as the send window allows; if nothing goes out, acknowledge in a gap."""
     progressed = False
     while state.sent[member] < state.submitted[member]:
-        if not _send_queued(state, member, state.windows[1], step):
+        if not _send_queued(state, member, state.windows[1], out):
             if acknowledge and not progressed:
-                _gap(state, member, step)
+                _gap(state, member, out)
             return
         progressed = True
 
 
-def _complete(state: EvsState, member: int, step: Step) -> None:
+def _complete(state: EvsState, member: int, out: Outbox) -> None:
     """Fill the member's own slots, empty, up to the highest it has seen."""
-    _fill(state, member, 0, -1, COMPLETION, _highest_seen(state, member), step)
+    _fill(state, member, 0, -1, COMPLETION, _highest_seen(state, member), out)
 
 
-def _gap(state: EvsState, member: int, step: Step) -> None:
+def _gap(state: EvsState, member: int, out: Outbox) -> None:
     """Tell the others this member's ARU."""
     last = state.last_sent[member]
-    step.sends.append(Message(GAP, member, last, last, aru(state, member), 0, HEADER_BYTES))
+    _send(out, GAP, member, last, last, aru(state, member), 0, HEADER_BYTES)
 
 
-def _deliver(state: EvsState, member: int, step: Step) -> None:
+def _deliver(state: EvsState, member: int, out: Outbox) -> None:
     """Deliver what has become safe, in the order (seq, origin), then let causal reads go."""
     up_to = safe(state, member)
     while state.delivered[member] < up_to:
         state.delivered[member] += 1
         for origin in state.members:
-            _append_slot(state, member, state.delivered[member], origin, step.deliveries)
+            _append_slot(state, state.delivered[member], origin, out)
     while state.causal_head[member] < state.causal_tail[member]:
         place = member * PAYLOADS + state.causal_head[member] % PAYLOADS
         if state.causal_at[place] > up_to:
             break
-        step.causal.append(state.causal_ticket[place])
+        out.causal[out.counts[2]] = state.causal_ticket[place]
+        out.counts[2] += 1
         state.causal_head[member] += 1
 
 
-def _append_slot(state: EvsState, member: int, seq: int, origin: int, deliveries: list[Delivery]) -> None:
-    """Append the payloads of one slot."""
+def _append_slot(state: EvsState, seq: int, origin: int, out: Outbox) -> None:
+    """Deliver the payloads of one slot."""
     place = origin * SLOTS + seq % SLOTS
     for count in range(state.slot_first[place], state.slot_first[place] + state.slot_count[place]):
-        payload = state.payload[origin * PAYLOADS + count % PAYLOADS]
-        deliveries.append(Delivery(member, seq, origin, payload))
+        here = 3 * out.counts[1]
+        out.deliveries[here] = seq
+        out.deliveries[here + 1] = origin
+        out.deliveries[here + 2] = state.payload[origin * PAYLOADS + count % PAYLOADS]
+        out.counts[1] += 1
 
 
 def _has_room(state: EvsState, member: int) -> bool:

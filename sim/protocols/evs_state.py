@@ -82,6 +82,34 @@ class Step(NamedTuple):
     accepted: bool
 
 
+class Outbox(NamedTuple):
+    """Where the rules put what a call makes happen, in flat tables that are used again and again.
+
+    Attributes:
+        counts: how many sends, deliveries and causal tickets there are.
+        sends: 7 ints a message, as in :class:`Message`.
+        deliveries: 3 ints a payload: seq, origin, payload.
+        causal: tickets.
+    """
+
+    counts: Ints
+    sends: Ints
+    deliveries: Ints
+    causal: Ints
+
+
+def new_outbox(slots: int = 1 << 14) -> Outbox:
+    """An empty one; ``slots`` bounds what one call can make happen."""
+    return Outbox([0, 0, 0], [0] * (7 * slots), [0] * (3 * slots), [0] * slots)
+
+
+def step_of(out: Outbox, member: int, accepted: bool = True) -> Step:
+    """What is in ``out``, in words."""
+    sends = [Message(*out.sends[7 * k : 7 * k + 7]) for k in range(out.counts[0])]
+    deliveries = [Delivery(member, *out.deliveries[3 * k : 3 * k + 3]) for k in range(out.counts[1])]
+    return Step(sends, deliveries, list(out.causal[: out.counts[2]]), accepted)
+
+
 class EvsState(NamedTuple):
     """All members' state of one view, in flat tables.
 

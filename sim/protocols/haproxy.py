@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 from sim.protocols.tables import Floats, Ints
@@ -97,17 +98,22 @@ def is_up(proxy: Proxy, server: int) -> bool:
 
 def check_result(proxy: Proxy, server: int, ok: bool) -> str:
     """Enter a check's result. Returns `up` or `down` when the server changed state, else an empty string."""
+    return ("", "up", "down")[enter_result(proxy, server, ok)]
+
+
+def enter_result(proxy: Proxy, server: int, ok: bool) -> int:
+    """Like :func:`check_result`: 1 when the server came up, -1 when it went down, else 0."""
     rise, full = proxy.check.rise, proxy.check.rise + proxy.check.fall - 1
     before = proxy.health[server]
     if not ok:
         proxy.health[server] = before - 1 if before > rise else 0
-        return "down" if before >= rise and proxy.health[server] < rise else ""
+        return -1 if before >= rise and proxy.health[server] < rise else 0
     if before < full:
         proxy.health[server] = before + 1 if before + 1 < rise else full
     if before < rise <= proxy.health[server]:
         _catch_up(proxy, server)
-        return "up"
-    return ""
+        return 1
+    return 0
 
 
 def next_check(proxy: Proxy, server: int) -> float:
@@ -126,11 +132,28 @@ def check_timeout(proxy: Proxy) -> float:
 
 def usable(proxy: Proxy) -> list[int]:
     """Servers that may be chosen now: the active ones that are up, else the first live backup (or all)."""
-    active = [s for s in range(len(proxy.health)) if not proxy.backup[s] and is_up(proxy, s)]
-    if active:
-        return active
-    backups = [s for s in range(len(proxy.health)) if proxy.backup[s] and is_up(proxy, s)]
-    return backups if proxy.allbackups else backups[:1]
+    return [server for server in range(len(proxy.health)) if is_usable(proxy, server)]
+
+
+def is_usable(proxy: Proxy, server: int) -> bool:
+    """Whether ``server`` is among those that may be chosen now."""
+    if not is_up(proxy, server):
+        return False
+    if not proxy.backup[server]:
+        return True
+    for other in range(len(proxy.health)):
+        if is_up(proxy, other) and (not proxy.backup[other] or (other < server and not proxy.allbackups)):
+            return False
+    return True
+
+
+def count_usable(proxy: Proxy) -> int:
+    """How many servers may be chosen now."""
+    count = 0
+    for server in range(len(proxy.health)):
+        if is_usable(proxy, server):
+            count += 1
+    return count
 
 
 def choose(proxy: Proxy, avoid: int = -1) -> int:
@@ -141,12 +164,12 @@ def choose(proxy: Proxy, avoid: int = -1) -> int:
         avoid: a server that just failed this request; taken only if there is no other.
     """
     best = -1
-    for server in usable(proxy):
-        if server == avoid:
+    for server in range(len(proxy.health)):
+        if server == avoid or not is_usable(proxy, server):
             continue
         if best < 0 or _before(proxy, server, best):
             best = server
-    if best < 0 and avoid >= 0 and avoid in usable(proxy):
+    if best < 0 and avoid >= 0 and is_usable(proxy, avoid):
         best = avoid
     if best >= 0:
         proxy.turn[best] += 1.0 / proxy.weight[best]
@@ -239,6 +262,9 @@ def _before(proxy: Proxy, server: int, other: int) -> bool:
 
 def _catch_up(proxy: Proxy, server: int) -> None:
     """A server that comes back joins at the present turn: it must not get all the traffic it missed."""
-    turns = [proxy.turn[s] for s in range(len(proxy.health)) if s != server and is_up(proxy, s)]
-    if turns:
-        proxy.turn[server] = max(proxy.turn[server], min(turns))
+    earliest = inf
+    for other in range(len(proxy.health)):
+        if other != server and is_up(proxy, other):
+            earliest = min(earliest, proxy.turn[other])
+    if earliest < inf:
+        proxy.turn[server] = max(proxy.turn[server], earliest)

@@ -103,9 +103,12 @@ def resumed_after(sent: float, healed: float, rto: float, retries: int = DATA_RE
     """
     if sent >= healed:
         return sent
-    for offset in retransmissions(rto, retries):
-        if sent + offset >= healed:
-            return sent + offset
+    at, wait = 0.0, rto
+    for _ in range(retries):
+        at += wait
+        if sent + at >= healed:
+            return sent + at
+        wait = min(MAX_RTO, wait * 2)
     return inf
 
 
@@ -131,9 +134,21 @@ def connected_after(
         timeout: the application's.
         syn_linear: see :func:`syn_retransmissions`.
     """
-    at = next(
-        (t for t in [started, *(started + s for s in syn_retransmissions(syn_linear))] if t >= healed), inf
-    )
+    at = started
+    if started < healed:
+        at = inf
+        for second in range(1, syn_linear + 1):
+            if started + second * INITIAL_RTO >= healed:
+                at = started + second * INITIAL_RTO
+                break
+        offset, wait = 0.0, INITIAL_RTO
+        for _ in range(SYN_RETRIES):
+            if at < inf:
+                break
+            offset += wait
+            if started + (syn_linear * INITIAL_RTO + offset) >= healed:
+                at = started + (syn_linear * INITIAL_RTO + offset)
+            wait = min(MAX_RTO, wait * 2)
     return at + rtt if at + rtt - started <= timeout else inf
 
 
@@ -152,7 +167,11 @@ def expected_extra_delay(rtt: float, loss: float) -> float:
 
 def loss_delay(rtt: float, losses: int) -> float:
     """Extra seconds of a single-segment message whose first ``losses`` copies were lost."""
-    return 0.0 if losses <= 0 else retransmissions(rto(rtt), losses)[-1]
+    at, wait = 0.0, rto(rtt)
+    for _ in range(losses):
+        at += wait
+        wait = min(MAX_RTO, wait * 2)
+    return at
 
 
 def _waits(first: float) -> list[float]:

@@ -1,0 +1,446 @@
+"""What a request does at an identity service: `sim.engine.service`, statement for statement."""
+
+# mypy: disable-error-code="no-any-return"
+from __future__ import annotations
+
+from sim import steps
+from sim.engine import pools as plain
+from sim.engine import service as plain_service
+from sim.engine.compiled import layout as w
+from sim.engine.compiled import pools
+from sim.engine.compiled.cpus import cancel, submit
+from sim.engine.compiled.database import end, keep, new_transaction, request
+from sim.engine.compiled.events import push, wait_on
+from sim.engine.compiled.galera import is_ready, must_wait
+from sim.engine.compiled.jit import Floats, Ints, kernel
+from sim.engine.compiled.network import blocked, resume_later, round_trip, transfer
+from sim.engine.compiled.order import ask_causal, broadcast_payload, is_quiet
+from sim.engine.compiled.replication import written
+from sim.engine.compiled.requests import HEALTH, put_in, runs, take_out
+from sim.program import VPN
+from sim.protocols import certification, rowlocks
+
+_READ, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
+    steps.READ,
+    steps.CHECK_REFRESH,
+    steps.CHECK_ACCESS,
+    steps.BEGIN,
+)
+_WORK, _LOCK_INSERT, _LOCK_RANGE, _COMMIT = steps.WORK, steps.LOCK_INSERT, steps.LOCK_RANGE, steps.COMMIT
+_INSERT, _RANGE = rowlocks.INSERT, rowlocks.RANGE
+_LOCK_TIMEOUT = rowlocks.LOCK_WAIT_TIMEOUT
+_REPLICATING = certification.REPLICATING
+_STATEMENT = plain_service.STATEMENT_BYTES
+_STALE, _SERVER_ERROR, _UNAVAILABLE = (
+    plain_service.STALE,
+    plain_service.SERVER_ERROR,
+    plain_service.UNAVAILABLE,
+)
+_FIRST_RETRY, _LONGEST_RETRY, _RETRY_FACTOR = plain.FIRST_RETRY, plain.LONGEST_RETRY, plain.RETRY_FACTOR
+
+ROW_WORDS = 6
+"""Words of a row of the step tables: kind, trips, app, db, wait, bytes."""
+
+
+@kernel
+def row_of(i64: Ints, f64: Floats, call: int) -> int:
+    """The step that the request is at, 0 after the last."""
+    kind = i64[call + w.C_KIND]
+    row = i64[i64[w.STEPS_FIRST] + kind] + i64[call + w.C_ROW]
+    if row >= i64[i64[w.STEPS_FIRST] + kind + 1]:
+        return 0
+    return i64[w.STEPS_ROWS] + row * ROW_WORDS
+
+
+@kernel
+def accepting(i64: Ints, f64: Floats, replica: int) -> bool:
+    """Whether the service could open a connection to its database member."""
+    member = i64[replica + w.R_MEMBER]
+    if not i64[member + w.A_UP] or i64[member + w.A_PAUSED]:
+        return False
+    if i64[replica + w.R_TOGETHER]:
+        return True
+    here, there = i64[replica + w.A_SITE], i64[member + w.A_SITE]
+    return not (blocked(i64, f64, VPN, here, there) or blocked(i64, f64, VPN, there, here))
+
+
+@kernel
+def refuses(i64: Ints, f64: Floats, call: int, tables: bool) -> bool:
+    """Whether the member would answer a statement with an error now."""
+    member = i64[call + w.C_MEMBER]
+    return not i64[member + w.A_UP] or (tables and not is_ready(i64, f64, member))
+
+
+@kernel
+def leave(i64: Ints, f64: Floats, call: int, broken: bool) -> None:
+    """Whatever the way out: statement, connection and transaction are over."""
+    replica, member = i64[call + w.C_REPLICA], i64[call + w.C_MEMBER]
+    take_out(i64, f64, call, w.C_MI_NEXT, member + w.A_INSIDE_HEAD)
+    if i64[call + w.C_HOLDING]:
+        i64[call + w.C_HOLDING] = 0
+        pools.give_back(i64, f64, i64[replica + w.R_CONNECTIONS], broken)
+    tx = i64[call + w.C_TX]
+    if tx and i64[tx + w.T_OPEN]:
+        end(i64, f64, tx)
+
+
+@kernel
+def go_back(i64: Ints, f64: Floats, call: int) -> bool:
+    """The service is done with the request: back to who passed it on."""
+    replica = i64[call + w.C_REPLICA]
+    take_out(i64, f64, call, w.C_RI_NEXT, replica + w.A_INSIDE_HEAD)
+    i64[call + w.C_PC] = w.PC_NGINX_DONE if i64[call + w.C_NGINX] else w.PC_EXCHANGE_DONE
+    return True
+
+
+@kernel
+def depart(i64: Ints, f64: Floats, call: int, broken: bool) -> bool:
+    """Leave with a status and give the thread back."""
+    replica = i64[call + w.C_REPLICA]
+    leave(i64, f64, call, broken)
+    take_out(i64, f64, call, w.C_RI_NEXT, replica + w.A_INSIDE_HEAD)
+    pools.release(i64, f64, i64[replica + w.R_THREADS], w.RESUME_CALL)
+    return go_back(i64, f64, call)
+
+
+@kernel
+def fail(i64: Ints, f64: Floats, call: int, conflict: bool) -> bool:
+    """The database says no: 500 for whatever it says, 503 for a health check."""
+    i64[call + w.C_STATUS] = _UNAVAILABLE if i64[call + w.C_KIND] == HEALTH else _SERVER_ERROR
+    i64[call + w.C_CONFLICT] = 1 if conflict else 0
+    return depart(i64, f64, call, not conflict)
+
+
+@kernel
+def interrupt(i64: Ints, f64: Floats, call: int, cause: int) -> bool:
+    """A process died with the request inside (``cause``), or its transaction was aborted (0)."""
+    i64[call + w.C_TOKEN] += 1
+    pc = i64[call + w.C_PC]
+    replica = i64[call + w.C_REPLICA]
+    if pc == w.PC_THREAD:
+        if not pools.got(i64, f64, call):
+            return go_back(i64, f64, call)
+        pools.release(i64, f64, i64[replica + w.R_THREADS], w.RESUME_CALL)
+        return go_back(i64, f64, call)
+    if pc == w.PC_CONNECTION:
+        if pools.got(i64, f64, call):
+            pools.release(i64, f64, i64[replica + w.R_CONNECTIONS], w.ANY_CALL)
+    elif pc == w.PC_CONNECTION_RETRY:
+        pools.release(i64, f64, i64[replica + w.R_CONNECTIONS], w.ANY_CALL)
+    elif i64[call + w.C_JOB]:
+        where = i64[call + w.C_MEMBER] if pc == w.PC_STATEMENT_TRIP else replica
+        cancel(i64, f64, i64[where + w.A_CPU], i64[call + w.C_JOB])
+        i64[call + w.C_JOB] = 0
+    elif pc == w.PC_LOCKED:
+        i64[i64[call + w.C_TX] + w.T_LOCK_WAIT] = w.IDLE
+    i64[call + w.C_WAIT] = w.IDLE
+    if cause == replica:
+        return depart(i64, f64, call, True)  # no answer: the connection is reset
+    return fail(i64, f64, call, cause == 0)
+
+
+@kernel
+def start_job(
+    i64: Ints, f64: Floats, call: int, where: int, demand: float, owner: int, owner2: int, pc: int
+) -> bool:
+    """CPU for the statements, then on at ``pc``."""
+    i64[call + w.C_PC] = pc
+    i64[call + w.C_JOB] = submit(
+        i64, f64, i64[where + w.A_CPU], demand, owner, owner2, w.JOB_CALL, call, i64[call + w.C_TOKEN]
+    )
+    return False
+
+
+@kernel
+def connection(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
+    """A database connection from the pool; whether the request can go on at once."""
+    replica = i64[call + w.C_REPLICA]
+    pool = i64[replica + w.R_CONNECTIONS]
+    now = f64[w.NOW]
+    if pc == w.PC_CONNECT_DATABASE:
+        f64[call + w.C_ACQUIRED_AT] = now
+        if not pools.acquire(i64, f64, pool, call):
+            i64[call + w.C_PC] = w.PC_CONNECTION
+            push(i64, f64, f64[pool + w.O_TIMEOUT], w.ANY_CALL, call, i64[call + w.C_TOKEN])
+            return False
+    elif pc == w.PC_CONNECTION and not pools.got(i64, f64, call):
+        return fail(i64, f64, call, False)
+    if pc != w.PC_CONNECTION_RETRY:
+        if pools.take_idle(i64, f64, pool, accepting(i64, f64, replica)):
+            i64[call + w.C_PC] = w.PC_CONNECTED
+            return True
+        f64[call + w.C_PAUSE] = _FIRST_RETRY
+    else:
+        f64[call + w.C_PAUSE] = min(_LONGEST_RETRY, f64[call + w.C_PAUSE] * _RETRY_FACTOR)
+    if accepting(i64, f64, replica):
+        i64[call + w.C_PC] = w.PC_CONNECTED
+        return True
+    left = f64[call + w.C_ACQUIRED_AT] + f64[pool + w.O_TIMEOUT] - now
+    if left <= 0:
+        pools.release(i64, f64, pool, w.ANY_CALL)
+        return fail(i64, f64, call, False)
+    return resume_later(i64, f64, call, min(f64[call + w.C_PAUSE], left), w.PC_CONNECTION_RETRY)
+
+
+@kernel
+def causal(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
+    """A causal point for `wsrep_sync_wait`; whether the request can go on at once."""
+    member = i64[call + w.C_MEMBER]
+    if pc == w.PC_CAUSAL:
+        if refuses(i64, f64, call, True):
+            return fail(i64, f64, call, False)
+        i64[w.NUMBER] += 1
+        i64[call + w.C_TICKET] = call << 24 | (i64[w.NUMBER] & 0xFFFFFF)
+        i64[call + w.C_WAIT] = w.ASKING
+        i64[call + w.C_PC] = w.PC_CAUSAL_ASKED
+        if not is_quiet(i64, f64, member):
+            i64[w.UP] = w.UP_CAUSAL
+            i64[w.UP_A] = call
+            i64[w.UP_B] = member
+            return False
+        ask_causal(i64, f64, member, i64[call + w.C_TICKET])
+        return True
+    if pc == w.PC_CAUSAL_ASKED:
+        if i64[call + w.C_WAIT] != w.GRANTED:
+            i64[call + w.C_WAIT] = w.WAITING
+            return False
+        i64[call + w.C_WAIT] = w.IDLE
+        i64[call + w.C_TICKET] = 0
+        i64[call + w.C_REACHED] = i64[member + w.B_RECEIVED]
+    if i64[member + w.B_VISIBLE] < i64[call + w.C_REACHED]:
+        if refuses(i64, f64, call, True):
+            return fail(i64, f64, call, False)
+        return resume_later(i64, f64, call, 0.0005, w.PC_CAUSAL_BEHIND)
+    kind = i64[row_of(i64, f64, call)]
+    i64[call + w.C_PC] = w.PC_STATEMENT_RUN if kind in (_READ, _WORK) else w.PC_CHECK
+    return True
+
+
+@kernel
+def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
+    """Statements one after the other; whether the request can go on at once."""
+    replica, member = i64[call + w.C_REPLICA], i64[call + w.C_MEMBER]
+    row = row_of(i64, f64, call)
+    if pc == w.PC_STATEMENT:
+        if refuses(i64, f64, call, i64[call + w.C_KIND] != HEALTH):
+            return fail(i64, f64, call, False)
+        waits = i64[i64[member + w.B_DATABASE] + w.E_SYNC_WAIT] & 1
+        i64[call + w.C_PC] = w.PC_CAUSAL if waits else w.PC_STATEMENT_RUN
+        return True
+    trips = i64[row + 1]
+    if pc == w.PC_STATEMENT_RUN:
+        put_in(i64, f64, call, w.C_MI_NEXT, member + w.A_INSIDE_HEAD)
+        app = f64[row + 2] * f64[call + w.C_APP]
+        db = f64[row + 3] * f64[call + w.C_DB]
+        f64[call + w.C_REST] = trips * f64[replica + w.R_RTT] + f64[row + 4]
+        if i64[replica + w.R_TOGETHER]:
+            # service and database take turns on one CPU: one job for both
+            return start_job(i64, f64, call, replica, app + db, replica, member, w.PC_STATEMENT_REST)
+        return start_job(i64, f64, call, replica, app, replica, 0, w.PC_STATEMENT_DATABASE)
+    if pc == w.PC_STATEMENT_DATABASE:
+        db = f64[row + 3] * f64[call + w.C_DB]
+        return start_job(i64, f64, call, member, db, member, 0, w.PC_STATEMENT_TRIP)
+    here, there = i64[replica + w.A_SITE], i64[member + w.A_SITE]
+    if pc == w.PC_STATEMENT_TRIP:
+        i64[call + w.C_JOB] = 0
+        if not trips:
+            i64[call + w.C_PC] = w.PC_STATEMENT_REST
+            return True
+        return transfer(i64, f64, call, VPN, here, there, _STATEMENT, w.PC_STATEMENT_BACK)
+    if pc == w.PC_STATEMENT_BACK:
+        return transfer(i64, f64, call, VPN, there, here, _STATEMENT, w.PC_STATEMENT_TRIPPED)
+    if pc == w.PC_STATEMENT_TRIPPED:
+        f64[call + w.C_REST] += (trips - 1) * round_trip(i64, f64, VPN, here, there)
+        i64[call + w.C_PC] = w.PC_STATEMENT_REST
+        return True
+    if pc == w.PC_STATEMENT_REST:
+        i64[call + w.C_JOB] = 0
+        if f64[call + w.C_REST] > 0:
+            return resume_later(i64, f64, call, f64[call + w.C_REST], w.PC_STATEMENT_PAUSED)
+        pc = w.PC_STATEMENT_PAUSED
+        i64[call + w.C_PC] = pc
+    if pc == w.PC_STATEMENT_PAUSED:
+        if not runs(i64, f64, call, replica):
+            return False
+        i64[call + w.C_PC] = w.PC_STATEMENT_END
+    # PC_STATEMENT_END
+    if not runs(i64, f64, call, member):
+        return False
+    take_out(i64, f64, call, w.C_MI_NEXT, member + w.A_INSIDE_HEAD)
+    if refuses(i64, f64, call, i64[call + w.C_KIND] != HEALTH):
+        return fail(i64, f64, call, False)
+    if i64[row] == _READ:
+        i64[call + w.C_HOLDING] = 0
+        pools.give_back(i64, f64, i64[replica + w.R_CONNECTIONS], False)
+    i64[call + w.C_ROW] += 1
+    i64[call + w.C_PC] = w.PC_STEP
+    return True
+
+
+@kernel
+def sees(i64: Ints, f64: Floats, member: int, tx: int) -> bool:
+    """Whether what the transaction wrote can be read at the member now."""
+    if not i64[i64[member + w.B_DATABASE] + w.E_GALERA]:
+        return i64[tx + w.T_COMMITTED] != 0
+    return i64[tx + w.T_MEMBER] == member or 0 < i64[tx + w.T_SEQNO] <= i64[member + w.B_VISIBLE]
+
+
+@kernel
+def step(i64: Ints, f64: Floats, call: int) -> bool:
+    """Begin the step that the request is at."""
+    row = row_of(i64, f64, call)
+    replica, member = i64[call + w.C_REPLICA], i64[call + w.C_MEMBER]
+    if not row:
+        i64[call + w.C_STATUS] = 200
+        return depart(i64, f64, call, False)
+    kind = i64[row]
+    if kind == _READ:
+        i64[call + w.C_PC] = w.PC_STATEMENT if i64[call + w.C_HOLDING] else w.PC_CONNECT_DATABASE
+    elif kind == _WORK:
+        i64[call + w.C_PC] = w.PC_STATEMENT
+    elif kind == _BEGIN:
+        i64[call + w.C_PC] = w.PC_CONNECT_DATABASE
+    elif kind in (_CHECK_REFRESH, _CHECK_ACCESS):
+        waits = i64[i64[member + w.B_DATABASE] + w.E_SYNC_WAIT] & 1
+        i64[call + w.C_PC] = w.PC_CAUSAL if waits else w.PC_CHECK
+    elif kind in (_LOCK_INSERT, _LOCK_RANGE):
+        tx = i64[call + w.C_TX]
+        if request(i64, f64, member, tx, _INSERT if kind == _LOCK_INSERT else _RANGE, False):
+            i64[call + w.C_ROW] += 1
+            return True
+        i64[tx + w.T_LOCK_WAIT] = w.WAITING
+        i64[call + w.C_PC] = w.PC_LOCKED
+        push(i64, f64, _LOCK_TIMEOUT, w.ANY_CALL, call, i64[call + w.C_TOKEN])
+        return False
+    elif i64[replica + w.R_TOGETHER]:
+        i64[call + w.C_PC] = w.PC_COMMIT
+    else:
+        return transfer(
+            i64, f64, call, VPN, i64[replica + w.A_SITE], i64[member + w.A_SITE], _STATEMENT, w.PC_COMMIT_TRIP
+        )
+    return True
+
+
+@kernel
+def commit(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
+    """Replicate and commit; whether the request can go on at once."""
+    replica, member = i64[call + w.C_REPLICA], i64[call + w.C_MEMBER]
+    tx = i64[call + w.C_TX]
+    if pc == w.PC_COMMIT_TRIP:
+        return transfer(
+            i64, f64, call, VPN, i64[member + w.A_SITE], i64[replica + w.A_SITE], _STATEMENT, w.PC_COMMIT
+        )
+    size = i64[row_of(i64, f64, call) + 5]
+    if not i64[i64[member + w.B_DATABASE] + w.E_GALERA]:
+        if pc == w.PC_COMMIT and refuses(i64, f64, call, True):
+            return fail(i64, f64, call, False)
+        if written(i64, f64, call, pc, size):
+            if not i64[member + w.A_UP]:
+                return fail(i64, f64, call, False)
+            i64[call + w.C_ROW] += 1
+            i64[call + w.C_PC] = w.PC_STEP
+            return True
+        return False
+    if pc == w.PC_COMMIT:
+        if must_wait(i64, f64, member):
+            if refuses(i64, f64, call, True):
+                return fail(i64, f64, call, False)
+            wait_on(i64, f64, member + w.B_CHANGED_HEAD, w.RESUME_CALL, call, i64[call + w.C_TOKEN])
+            return False
+        if refuses(i64, f64, call, True):
+            return fail(i64, f64, call, False)
+        i64[tx + w.T_STATE] = _REPLICATING
+        i64[tx + w.T_LAST_SEEN] = i64[member + w.B_VISIBLE]
+        i64[tx + w.T_SIZE] = size
+        i64[tx + w.T_ANSWER] = w.WAITING
+        keep(i64, f64, tx)  # for the history
+        i64[call + w.C_PC] = w.PC_SUBMIT
+        return True
+    if pc == w.PC_SUBMIT_AGAIN:
+        if refuses(i64, f64, call, True):
+            return fail(i64, f64, call, False)
+        i64[tx + w.T_LAST_SEEN] = i64[member + w.B_VISIBLE]
+        i64[call + w.C_PC] = w.PC_SUBMIT
+        return True
+    if pc == w.PC_SUBMIT:
+        if not is_quiet(i64, f64, member):
+            i64[w.UP] = w.UP_SUBMIT
+            i64[w.UP_A] = call
+            i64[w.UP_B] = member
+            i64[w.UP_C] = size
+            i64[call + w.C_PC] = w.PC_SUBMITTED
+            return False
+        i64[call + w.C_GOT] = 1 if broadcast_payload(i64, f64, member, 2 * tx, size) else 0
+        pc = w.PC_SUBMITTED
+    if pc == w.PC_SUBMITTED:
+        if not i64[call + w.C_GOT]:
+            return resume_later(i64, f64, call, 0.001, w.PC_SUBMIT_AGAIN)
+        i64[call + w.C_PC] = w.PC_ANSWER
+        return False
+    # PC_ANSWER
+    value = i64[tx + w.T_VALUE]
+    if value != 1:
+        return fail(i64, f64, call, value == 0)
+    i64[call + w.C_ROW] += 1
+    i64[call + w.C_PC] = w.PC_STEP
+    return True
+
+
+@kernel
+def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
+    """One identity service process; whether the request can go on at once."""
+    replica = i64[call + w.C_REPLICA]
+    if pc == w.PC_STEP:
+        return step(i64, f64, call)
+    if pc >= w.PC_COMMIT:
+        return commit(i64, f64, call, pc)
+    if pc >= w.PC_STATEMENT:
+        return statement(i64, f64, call, pc)
+    if pc >= w.PC_CAUSAL:
+        return causal(i64, f64, call, pc)
+    if pc >= w.PC_CONNECT_DATABASE:
+        return connection(i64, f64, call, pc)
+    if pc == w.PC_SERVICE:
+        put_in(i64, f64, call, w.C_RI_NEXT, replica + w.A_INSIDE_HEAD)
+        i64[call + w.C_MEMBER] = i64[replica + w.R_MEMBER]
+        i64[call + w.C_ROW] = 0
+        i64[call + w.C_HOLDING] = 0
+        i64[call + w.C_PC] = w.PC_STEP
+        if pools.acquire(i64, f64, i64[replica + w.R_THREADS], call):
+            return True
+        i64[call + w.C_PC] = w.PC_THREAD
+        return False
+    if pc == w.PC_THREAD:
+        i64[call + w.C_WAIT] = w.IDLE
+        i64[call + w.C_PC] = w.PC_STEP
+        return True
+    if pc == w.PC_CONNECTED:
+        if refuses(i64, f64, call, i64[call + w.C_KIND] != HEALTH):
+            pools.give_back(i64, f64, i64[replica + w.R_CONNECTIONS], True)
+            return fail(i64, f64, call, False)
+        i64[call + w.C_HOLDING] = 1
+        if i64[row_of(i64, f64, call)] == _READ:
+            i64[call + w.C_PC] = w.PC_STATEMENT
+            return True
+        i64[call + w.C_TX] = new_transaction(i64, f64, i64[call + w.C_MEMBER], call)
+        i64[call + w.C_ROW] += 1
+        i64[call + w.C_PC] = w.PC_STEP
+        return True
+    if pc == w.PC_CHECK:
+        kind = i64[row_of(i64, f64, call)]
+        wanted = i64[call + w.C_REFRESH] if kind == _CHECK_REFRESH else i64[call + w.C_ACCESS]
+        if wanted and not sees(i64, f64, i64[call + w.C_MEMBER], wanted):
+            i64[call + w.C_STATUS] = _STALE
+            return depart(i64, f64, call, False)
+        i64[call + w.C_ROW] += 1
+        i64[call + w.C_PC] = w.PC_STEP
+        return True
+    # PC_LOCKED
+    tx = i64[call + w.C_TX]
+    granted = i64[tx + w.T_LOCK_WAIT] == w.GRANTED
+    i64[tx + w.T_LOCK_WAIT] = w.IDLE
+    if not granted:
+        return fail(i64, f64, call, True)
+    i64[call + w.C_ROW] += 1
+    i64[call + w.C_PC] = w.PC_STEP
+    return True

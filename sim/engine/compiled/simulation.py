@@ -1,0 +1,215 @@
+"""The compiled engine: the reference's simulation with the same answers, many times as fast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from experiments.faults import ScheduledFault
+from experiments.observation import OUTCOMES, REQUEST_COLUMNS, Audit, Event, Observation
+from sim.engine import reference
+from sim.engine.compiled import layout as w
+from sim.engine.compiled import loop
+from sim.engine.compiled.deployment import Deployment
+from sim.program import Program
+from sim.steps import KINDS
+
+_OPEN = frozenset(number for number, name in enumerate(OUTCOMES) if name in reference._OPEN)
+_SOURCES = ("load", "probe")
+_LOG = {
+    w.LOG_SERVER_UP: "haproxy.server-up",
+    w.LOG_SERVER_DOWN: "haproxy.server-down",
+    w.LOG_DNS_UP: "dns.up",
+    w.LOG_DNS_DOWN: "dns.down",
+}
+
+
+def supports(program: Program) -> str:
+    """Why ``program`` needs the reference engine, empty when it does not."""
+    if program.platform is not None:
+        return "what Kubernetes does is simulated by the reference engine only"
+    if sum(component.kind == "haproxy" for component in program.components) > 60:
+        return "more than 60 front ends are simulated by the reference engine only"
+    return ""
+
+
+class Simulation(reference.Simulation):
+    """One run of one program, compiled.
+
+    Attributes:
+        keep_rows: whether every request is noted (False: only counted), set before the start.
+    """
+
+    keep_rows = True
+
+    def _open(self, program: Program, seed: int) -> None:
+        reason = supports(program)
+        if reason:
+            raise ValueError(reason)
+        self._model = Deployment(program, seed, keep_rows=self.keep_rows)
+        self._deployment: Any = self._model
+        self._undo.clear()
+        self._windows.clear()
+        self._chunks: list[NDArray[np.int64]] = []
+        self._audited: list[tuple[int, int]] = []
+        self._counts = [0, 0, 0, 0]  # acknowledged, lost, in doubt, found
+        for data in program.faults:
+            scheduled = TypeAdapter(ScheduledFault).validate_python(data)
+            self._model.world.at(
+                scheduled.at,
+                lambda scheduled=scheduled: self._carry_out(scheduled),  # type: ignore[misc]
+            )
+
+    def run_until(self, at: float) -> None:
+        """Carry out everything that happens before or at ``at`` (seconds)."""
+        world, memory = self._model.world, self._model.memory
+        until = float(at)
+        while True:
+            why = loop.run(memory.i64, memory.f64, until)
+            if memory.i64[w.LOG_LEN]:
+                self._drain_log()
+            if why == w.DONE:
+                break
+            a, b = int(memory.i64[w.UP_A]), int(memory.i64[w.UP_B])
+            if why == w.UP_PYTHON:
+                world.carry_out(a)
+            elif why == w.UP_ARRIVE:
+                self._database(int(memory.i64[b + w.B_DATABASE])).group.arrived(
+                    a, int(memory.i64[b + w.B_INDEX])
+                )
+            elif why == w.UP_ROOM:
+                self._drain()
+                memory.make_room()
+            else:
+                self._ask(why, a, b)
+        if until > memory.f64[w.NOW]:
+            memory.f64[w.NOW] = until
+
+    def _ask(self, why: int, a: int, b: int) -> None:
+        """A member whose view is in upheaval broadcasts something."""
+        memory = self._model.memory
+        if why == w.UP_FLOW:
+            group, index = self._group_of(a)
+            group.submit(index, 2 * b + 1, loop._STOP_BYTES)
+            return
+        group, index = self._group_of(b)
+        if why == w.UP_CAUSAL:
+            group.causal_read(index, int(memory.i64[a + w.C_TICKET]))
+        else:
+            size = int(memory.i64[w.UP_C])
+            payload = 2 * int(memory.i64[a + w.C_TX])
+            memory.i64[a + w.C_GOT] = group.submit(index, payload, size)
+        memory.i64[w.PROCEED] = a
+
+    def _database(self, record: int) -> Any:
+        return next(found for found in self._model.databases.values() if found.record == record)
+
+    def _group_of(self, member: int) -> tuple[Any, int]:
+        memory = self._model.memory
+        database = self._database(int(memory.i64[member + w.B_DATABASE]))
+        return database.group, int(memory.i64[member + w.B_INDEX])
+
+    # -- what a run leaves behind --------------------------------------------------------------
+
+    def _drain_log(self) -> None:
+        model, memory = self._model, self._model.memory
+        components = model.world.program.components
+        for number in range(int(memory.i64[w.LOG_LEN])):
+            at = int(memory.i64[w.LOG]) + 4 * number
+            kind = int(memory.i64[at + 2])
+            who, what = int(memory.i64[at + 1]), int(memory.i64[at + 3])
+            if kind in (w.LOG_DNS_UP, w.LOG_DNS_DOWN):
+                event = Event(float(memory.f64[at]), model.labels[who], _LOG[kind])
+            else:
+                event = Event(float(memory.f64[at]), components[who].name, _LOG[kind], components[what].name)
+            model.world.recorder.events.append(event)
+        memory.i64[w.LOG_LEN] = 0
+
+    def _drain(self) -> None:
+        """Take out rows and finished writes."""
+        memory = self._model.memory
+        self._drain_log()
+        rows, start = int(memory.i64[w.ROWS_LEN]), int(memory.i64[w.ROWS])
+        if rows:
+            words = memory.i64[start : start + rows * w.ROW_WORDS]
+            self._chunks.append(words.reshape(rows, w.ROW_WORDS).copy())
+            memory.i64[w.ROWS_LEN] = 0
+        start = int(memory.i64[w.AUDIT])
+        for number in range(int(memory.i64[w.AUDIT_LEN])):
+            self._audited.append(
+                (int(memory.i64[start + 2 * number]), int(memory.i64[start + 2 * number + 1]))
+            )
+        memory.i64[w.AUDIT_LEN] = 0
+
+    def events(self) -> list[Event]:
+        """Component events so far, ordered by time."""
+        self._drain_log()
+        return super().events()
+
+    def _audit(self) -> Audit:
+        self._drain()
+        memory = self._model.memory
+        acknowledged_, lost, in_doubt, found = self._counts
+        divergent = 0
+        behind = [m for m in self._model.members if not m.serving()]
+        writes = list(self._audited)
+        call = int(memory.i64[w.ALL_CALLS])
+        while call:
+            if memory.i64[call + w.C_ALIVE] and KINDS[int(memory.i64[call + w.C_KIND])] != "health":
+                writes.append((int(memory.i64[call + w.C_OUTCOME]), int(memory.i64[call + w.C_TX])))
+            call = int(memory.i64[call + w.C_ALL])
+        for outcome, tx in writes:
+            kept = bool(tx and memory.i64[tx + w.T_COMMITTED] and memory.i64[tx + w.T_SURVIVED])
+            if outcome == w.OK:
+                acknowledged_ += 1
+                lost += not kept
+            elif outcome in _OPEN:
+                in_doubt += 1
+                found += kept
+            if kept and any(m.visible < memory.i64[tx + w.T_SEQNO] for m in behind):
+                divergent += 1
+        lookups = f"all {acknowledged_ + in_doubt} writes, in the model"
+        return Audit(acknowledged_, lost, divergent, in_doubt, found, lookups)
+
+    def observation(self) -> Observation:
+        """Everything seen so far."""
+        self._drain()
+        program = self._model.world.program
+        workload = program.workload
+        windows = tuple((start, self.now if end is None else end) for start, end in self._windows.values())
+        return Observation(
+            self._requests(),
+            tuple(self._model.world.recorder.events),
+            self._audit(),
+            workload["duration"],
+            workload["warmup"],
+            windows,
+            self._extra(),
+        )
+
+    def _requests(self) -> pd.DataFrame:
+        program = self._model.world.program
+        whole = np.concatenate([np.zeros((0, w.ROW_WORDS), np.int64), *self._chunks])
+        real = whole.view(np.float64)
+        sites = np.array(program.sites, dtype=object)
+        flows = np.array([*KINDS, program.workload["flow"]], dtype=object)
+        load = whole[:, w.ROW_SOURCE] == 0
+        columns: dict[str, Any] = {
+            "start": real[:, w.ROW_START],
+            "latency": real[:, w.ROW_LATENCY],
+            "source": np.array(_SOURCES, dtype=object)[whole[:, w.ROW_SOURCE]],
+            "site": sites[whole[:, w.ROW_SITE]],
+            "flow": flows[np.where(load, len(KINDS), whole[:, w.ROW_KIND])],
+            "request": np.array(KINDS, dtype=object)[whole[:, w.ROW_KIND]],
+            "status": whole[:, w.ROW_STATUS],
+            "outcome": np.array(OUTCOMES, dtype=object)[whole[:, w.ROW_OUTCOME]],
+            "front_end": sites[whole[:, w.ROW_FRONT_END]],
+        }
+        frame = pd.DataFrame(
+            {name: pd.Series(columns[name], dtype=kind) for name, kind in REQUEST_COLUMNS.items()}
+        )
+        return frame.sort_values(list(REQUEST_COLUMNS), kind="stable", ignore_index=True)
