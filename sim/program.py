@@ -188,8 +188,8 @@ def compile_program(
     if refused:
         raise ValueError(refused)
     sites = tuple(topology.sites)
-    first_cpu, cpus = _stations(topology, calibration, size)
-    components = tuple(_components(topology, sites, first_cpu))
+    stations, cpus = _stations(topology, calibration, size)
+    components = tuple(_components(topology, sites, stations))
     carried: dict[str, Any] | None = None
     costs = _costs(calibration)
     if platform is not None:
@@ -220,24 +220,36 @@ def compile_program(
 
 def _stations(
     topology: Topology, calibration: Calibration, size: Size
-) -> tuple[list[int], dict[str, NDArray[Any]]]:
-    """One CPU station per node; returns the first station of each site and the arrays."""
-    first: list[int] = []
+) -> tuple[list[list[int]], dict[str, NDArray[Any]]]:
+    """One CPU station per node, or per node of a host that sites share; stations by site, and the arrays."""
+    stations: list[list[int]] = []
+    shared: dict[tuple[str, int], int] = {}
     cores: list[float] = []
     quota: list[float] = []
     for site in topology.sites.values():
-        first.append(len(cores))
-        for _ in range(site.nodes):
-            cores.append(max(float(calibration.machine.cores), site.cpu) if size == "lab" else site.cpu)
-            quota.append(site.cpu)
-    return [*first, len(cores)], {
+        mine: list[int] = []
+        for node in range(site.nodes):
+            host = None if site.host is None or size == "lab" else (site.host, node)
+            station = shared.get(host, -1) if host is not None else -1
+            if station < 0:
+                station = len(cores)
+                cores.append(0.0)
+                quota.append(0.0)
+                if host is not None:
+                    shared[host] = station
+            own = max(float(calibration.machine.cores), site.cpu) if size == "lab" else site.cpu
+            cores[station] = max(cores[station], own)
+            quota[station] = max(quota[station], site.cpu)
+            mine.append(station)
+        stations.append(mine)
+    return stations, {
         "cpu_cores": np.array(cores),
         "cpu_quota": np.array(quota),
         "cpu_period": np.full(len(cores), calibration.machine.quota_period),
     }
 
 
-def _components(topology: Topology, sites: tuple[str, ...], first_cpu: list[int]) -> list[Component]:
+def _components(topology: Topology, sites: tuple[str, ...], stations: list[list[int]]) -> list[Component]:
     found: list[Component] = []
     for name, service in topology.services.items():
         if isinstance(service, IndigoIam):
@@ -260,7 +272,6 @@ def _components(topology: Topology, sites: tuple[str, ...], first_cpu: list[int]
         for kind, counts in places:
             for site_name, count in counts.items():
                 site = sites.index(site_name)
-                nodes = first_cpu[site + 1] - first_cpu[site]
                 for index in range(count):
                     label = name if kind != "sentinel" else f"{name}-sentinel"
                     found.append(
@@ -270,7 +281,7 @@ def _components(topology: Topology, sites: tuple[str, ...], first_cpu: list[int]
                             kind=kind,
                             site=site,
                             index=index,
-                            cpu=first_cpu[site] + index % nodes,
+                            cpu=stations[site][index % len(stations[site])],
                         )
                     )
     return found

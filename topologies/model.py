@@ -25,11 +25,15 @@ class Site(Model):
         nodes: machines at the site; replicas are spread over them round robin.
         cpu: cores per node (a CPU quota in the lab).
         memory: bytes per node.
+        host: name of a machine that several sites share, as in a test rig where the sites are namespaces
+            or containers: their nodes with the same number compete for the same cores, those of the
+            largest of them. Only in production size: in the lab each site has its own quota.
     """
 
     nodes: int = Field(1, ge=1, le=64)
     cpu: float = Field(8.0, gt=0, le=1024)
     memory: Size = 30 * 2.0**30
+    host: Name | None = None
 
 
 class Link(Model):

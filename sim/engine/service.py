@@ -146,7 +146,7 @@ class Replica(Daemon):
         self.plan = plan
         self.settings = settings
         self._rtt = world.program.costs["statement_rtt"][0]
-        self.together = self.member.cpu is self.cpu
+        self.together = self.member.cpu is self.cpu and self.member.site == self.site
         self.finds_database: Callable[[], bool] | None = None
         self._fresh()
 
