@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 
@@ -52,7 +52,10 @@ class _File:
                 self.part = (self.part + match["text"])[-_LONGEST_LINE:]
                 if match["tag"] == b"F":
                     text, self.part = self.part.decode(errors="replace"), b""
-                    yield from self.reader.feed(text, unix_time(match["time"].decode()))
+                    said = unix_time(match["time"].decode())
+                    for event in self.reader.feed(text, said):
+                        # A daemon's own clock is right too, but in the time zone of its pod.
+                        yield replace(event, time=said)
 
 
 @dataclass
