@@ -166,14 +166,18 @@ class SimulatedLab:
             raise LabError("the simulated lab has no load yet: call start_load() first")
 
 
-def open_lab() -> SimulatedLab:
+def open_lab(platform: str | None = None) -> SimulatedLab:
     """A simulated lab over the installed simulator, for plain `chaos run`.
+
+    Args:
+        platform: `kubernetes` for sites that are clusters.
 
     Raises:
         LabError: no simulator is installed.
     """
     for entry in entry_points(group="faultline.simulators", name="reference"):
-        return SimulatedLab(entry.load()())
+        simulator = entry.load()
+        return SimulatedLab(simulator(platform=platform) if platform else simulator())
     raise LabError(
         "no simulator is installed: the entry point `reference` of group `faultline.simulators` is missing; "
         "reinstall faultline with `pip install .`"

@@ -30,7 +30,8 @@ from chaos.toolkit.session import Session, current_or_none
 from experiments.kubernetes_faults import KubernetesFault
 from experiments.loader import check, from_document
 from experiments.model import Experiment
-from experiments.timeline import scheduled_with_places
+from experiments.observation import KUBERNETES
+from experiments.timeline import needs_clusters, scheduled_with_places
 from topologies.document import Document
 from topologies.errors import InputError, Misfit
 from topologies.loader import load as load_topology
@@ -204,7 +205,9 @@ def _session_for(context: dict[str, Any]) -> Session:
     check(experiment, topology)
     _ensure_clusters(experiment)
     cache_activities(context)  # validating cleared the cache that `ref` is looked up in
-    return Session(_open_lab(), topology, experiment.workload, seed=experiment.seed or 0)
+    return Session(
+        _open_lab(needs_clusters(experiment)), topology, experiment.workload, seed=experiment.seed or 0
+    )
 
 
 def _ensure_clusters(experiment: Experiment) -> None:
@@ -228,11 +231,12 @@ def _ensure_clusters(experiment: Experiment) -> None:
         raise experiment.document.error(*misfits)
 
 
-def _open_lab() -> Lab:
+def _open_lab(on_clusters: bool) -> Lab:
     backend = os.environ.get(BACKEND_VARIABLE, "local")
     found = {entry.name: entry for entry in entry_points(group="faultline.labs")}
     if backend not in found:
         known = ", ".join(sorted(found)) or "none: reinstall faultline with `pip install .`"
         raise InputError(f"there is no lab {backend!r}", file=BACKEND_VARIABLE, expected=f"one of {known}")
-    lab: Lab = found[backend].load()()
+    options = {"platform": KUBERNETES} if on_clusters and backend == "simulated" else {}
+    lab: Lab = found[backend].load()(**options)
     return lab
