@@ -1,7 +1,8 @@
 """Row locks, open transactions and group commit of a database member: `sim.engine.database`.
 
-Everybody locks one resource, and a transaction asks for it once: the queue of `sim.protocols.rowlocks`
-comes down to two lists, and no deadlock can arise.
+There are two resources, the first rows of token_scope and all of it, and a transaction asks for each
+once, in this order: the queues of `sim.protocols.rowlocks` come down to two lists each (holders, then
+requests), and no deadlock can arise.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -87,9 +88,9 @@ def compatible(one: int, other: int) -> bool:
 
 
 @kernel
-def in_the_way(i64: Ints, f64: Floats, member: int, owner: int, mode: int) -> bool:
+def in_the_way(i64: Ints, f64: Floats, locks: int, owner: int, mode: int) -> bool:
     """Whether a lock of somebody else is incompatible with ``mode``."""
-    held = i64[member + w.B_LOCKS_HEAD]
+    held = i64[locks]
     while held:
         if i64[held + w.N_A] != owner and not compatible(i64[held + w.N_B], mode):
             return True
@@ -98,11 +99,11 @@ def in_the_way(i64: Ints, f64: Floats, member: int, owner: int, mode: int) -> bo
 
 
 @kernel
-def request(i64: Ints, f64: Floats, member: int, owner: int, mode: int, in_front: bool) -> bool:
-    """Ask for the lock: whether it is granted now, else the request waits."""
-    free = not in_the_way(i64, f64, member, owner, mode)
+def request(i64: Ints, f64: Floats, locks: int, owner: int, mode: int, in_front: bool) -> bool:
+    """Ask for the lock at ``locks``: whether it is granted now, else the request waits."""
+    free = not in_the_way(i64, f64, locks, owner, mode)
     if free and not in_front:
-        waiting = i64[member + w.B_WAITS_HEAD]
+        waiting = i64[locks + 2]
         while waiting:
             if not compatible(i64[waiting + w.N_B], mode):
                 free = False
@@ -110,13 +111,13 @@ def request(i64: Ints, f64: Floats, member: int, owner: int, mode: int, in_front
             waiting = i64[waiting]
     found = node(i64, f64, owner, mode, 0)
     if free:
-        append(i64, f64, member + w.B_LOCKS_HEAD, found)
+        append(i64, f64, locks, found)
         return True
-    if in_front and i64[member + w.B_WAITS_HEAD]:
-        i64[found] = i64[member + w.B_WAITS_HEAD]
-        i64[member + w.B_WAITS_HEAD] = found
+    if in_front and i64[locks + 2]:
+        i64[found] = i64[locks + 2]
+        i64[locks + 2] = found
     else:
-        append(i64, f64, member + w.B_WAITS_HEAD, found)
+        append(i64, f64, locks + 2, found)
     return False
 
 
@@ -168,21 +169,28 @@ def granted(i64: Ints, f64: Floats, member: int, owner: int) -> None:
 
 
 @kernel
-def unlock(i64: Ints, f64: Floats, member: int, owner: int) -> None:
-    """Let go of the lock of ``owner`` and wake who was waiting for it."""
-    held = remove(i64, f64, member + w.B_LOCKS_HEAD, owner)
-    waited = remove(i64, f64, member + w.B_WAITS_HEAD, owner)
+def let_go(i64: Ints, f64: Floats, member: int, locks: int, owner: int) -> None:
+    """Let go of the lock at ``locks`` and wake who was waiting for it."""
+    held = remove(i64, f64, locks, owner)
+    waited = remove(i64, f64, locks + 2, owner)
     if not (held or waited):
         return
     while True:
-        first = i64[member + w.B_WAITS_HEAD]
-        if not first or in_the_way(i64, f64, member, i64[first + w.N_A], i64[first + w.N_B]):
+        first = i64[locks + 2]
+        if not first or in_the_way(i64, f64, locks, i64[first + w.N_A], i64[first + w.N_B]):
             return
-        i64[member + w.B_WAITS_HEAD] = i64[first]
+        i64[locks + 2] = i64[first]
         if not i64[first]:
-            i64[member + w.B_WAITS_HEAD + 1] = 0
-        append(i64, f64, member + w.B_LOCKS_HEAD, first)
+            i64[locks + 3] = 0
+        append(i64, f64, locks, first)
         granted(i64, f64, member, i64[first + w.N_A])
+
+
+@kernel
+def unlock(i64: Ints, f64: Floats, member: int, owner: int) -> None:
+    """Let go of all locks of ``owner``, in the order in which they were taken."""
+    let_go(i64, f64, member, member + w.B_FIRST_HEAD, owner)
+    let_go(i64, f64, member, member + w.B_LOCKS_HEAD, owner)
 
 
 @kernel

@@ -31,6 +31,8 @@ class Member(Daemon):
         memory.i64[here + w.B_INDEX] = index
         memory.i64[here + w.B_TARGET] = -1
         memory.i64[here + w.B_CONNECTED] = 1
+        rows = [data.get("token_scope_rows", 0) for data in world.program.services.values()]
+        memory.i64[here + w.B_TOKEN_ROWS] = max(rows, default=0)
         memory.i64[here + w.B_FLUSH_STREAM] = memory.stream("flush", component.name)
         memory.i64[here + w.B_APPLY_STREAM] = memory.stream("apply", component.name)
         memory.i64[here + w.B_COMMIT_STREAM] = memory.stream("apply.commit", component.name)

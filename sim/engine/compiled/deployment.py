@@ -14,7 +14,7 @@ from sim.engine.compiled.service import ROW_WORDS
 from sim.engine.sessions import Sessions
 from sim.program import Component, Program
 from sim.protocols import dns
-from sim.steps import KINDS
+from sim.steps import KINDS, writing_kinds
 
 
 class Deployment:
@@ -116,6 +116,10 @@ class Deployment:
             memory.i64[row], memory.i64[row + 1] = steps.kind[number], steps.trips[number]
             memory.f64[row + 2], memory.f64[row + 3] = steps.app_cpu[number], steps.db_cpu[number]
             memory.f64[row + 4], memory.i64[row + 5] = steps.wait[number], steps.bytes[number]
+            memory.f64[row + 6], memory.i64[row + 7] = steps.row_cpu[number], steps.rows[number]
+            memory.i64[row + 8] = steps.points[number]
+        writing = writing_kinds(steps)
+        memory.i64[w.WRITING] = memory.ints([kind in writing for kind in KINDS])
         variations = [value for kind in KINDS for value in program.demand_cv.get(kind, (0.0, 0.0))]
         memory.i64[w.DEMAND_CV] = memory.reals(variations)
         for name, word in (

@@ -137,7 +137,7 @@ def apply(i64: Ints, f64: Floats, member: int, slot: int) -> None:
     i64[member + w.B_APPLYING] += 1
     i64[member + w.B_QUEUE_WAITING] -= 1
     seqno = i64[i64[slot + w.W_TX] + w.T_SEQNO]
-    if request(i64, f64, member, -seqno, _INSERT, True):
+    if request(i64, f64, member + w.B_LOCKS_HEAD, -seqno, _INSERT, True):
         work(i64, f64, member, slot)
         return
     # a range excludes all others: there is one holder in the way at most
@@ -178,6 +178,8 @@ def committed_only(i64: Ints, f64: Floats, member: int, tx: int, local: int) -> 
     """A write set is visible at the member."""
     seqno = i64[tx + w.T_SEQNO]
     i64[member + w.B_VISIBLE] = max(i64[member + w.B_VISIBLE], seqno)
+    if i64[tx + w.T_PASSED]:
+        i64[member + w.B_TOKEN_ROWS] = max(0, i64[member + w.B_TOKEN_ROWS] + i64[tx + w.T_ROWS])
     if not local:
         if i64[tx + w.T_PASSED]:
             i64[member + w.B_APPLYING] = max(0, i64[member + w.B_APPLYING] - 1)
@@ -355,6 +357,8 @@ def forget_state(i64: Ints, f64: Floats, member: int) -> None:
     """The process is dead: locks, open transactions and unwritten commits are gone."""
     clear_list(i64, f64, member + w.B_LOCKS_HEAD)
     clear_list(i64, f64, member + w.B_WAITS_HEAD)
+    clear_list(i64, f64, member + w.B_FIRST_HEAD)
+    clear_list(i64, f64, member + w.B_FIRST_WAITS_HEAD)
     clear_list(i64, f64, member + w.B_FLUSH_HEAD)
     while i64[member + w.B_OPEN_HEAD]:
         close(i64, f64, i64[member + w.B_OPEN_HEAD])

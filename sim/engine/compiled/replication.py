@@ -201,6 +201,7 @@ def written(i64: Ints, f64: Floats, call: int, pc: int, size: int) -> bool:
             trim_log(i64, f64, db)
             make_history(i64, f64, db)
         i64[tx + w.T_COMMITTED] = 1
+        i64[primary + w.B_TOKEN_ROWS] = max(0, i64[primary + w.B_TOKEN_ROWS] + i64[tx + w.T_ROWS])
         f64[tx + w.T_WRITTEN] = now
         position = i64[db + w.E_POSITION] + 1
         i64[db + w.E_POSITION] = position

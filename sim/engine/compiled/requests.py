@@ -57,7 +57,7 @@ def release_call(i64: Ints, f64: Floats, call: int) -> None:
     i64[call + w.C_GENERATION] += 1
     release_transaction(i64, f64, i64[call + w.C_ACCESS])
     release_transaction(i64, f64, i64[call + w.C_REFRESH])
-    if i64[call + w.C_KIND] != HEALTH:
+    if i64[i64[w.WRITING] + i64[call + w.C_KIND]]:
         # the audit takes over the reference to the transaction
         place = i64[w.AUDIT] + 2 * i64[w.AUDIT_LEN]
         i64[w.AUDIT_LEN] += 1
@@ -92,6 +92,8 @@ def finish(i64: Ints, f64: Floats, call: int, status: int, outcome: int) -> None
     if i64[call + w.C_OUTCOME] >= 0:
         return
     i64[call + w.C_STATUS] = status
+    if outcome < 0 and i64[call + w.C_STALE] and status == 200:
+        outcome = w.STALE
     if outcome < 0:
         outcome = outcome_of(status, i64[call + w.C_CONFLICT] != 0)
     i64[call + w.C_OUTCOME] = outcome

@@ -38,8 +38,10 @@ _STALE, _SERVER_ERROR, _UNAVAILABLE = (
 )
 _FIRST_RETRY, _LONGEST_RETRY, _RETRY_FACTOR = plain.FIRST_RETRY, plain.LONGEST_RETRY, plain.RETRY_FACTOR
 
-ROW_WORDS = 6
-"""Words of a row of the step tables: kind, trips, app, db, wait, bytes."""
+ROW_WORDS = 9
+"""Words of a row of the step tables: kind, trips, app, db, wait, bytes, row_cpu, rows, points."""
+
+_INTROSPECT, _REVOKE = (steps.KINDS.index(kind) for kind in plain_service.SILENT)
 
 
 @kernel
@@ -212,7 +214,7 @@ def causal(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
             return fail(i64, f64, call, False)
         return resume_later(i64, f64, call, 0.0005, w.PC_CAUSAL_BEHIND)
     kind = i64[row_of(i64, f64, call)]
-    i64[call + w.C_PC] = w.PC_STATEMENT_RUN if kind in (_READ, _WORK) else w.PC_CHECK
+    i64[call + w.C_PC] = w.PC_STATEMENT_BEGIN if kind in (_READ, _WORK) else w.PC_CHECK
     return True
 
 
@@ -221,24 +223,33 @@ def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     """Statements one after the other; whether the request can go on at once."""
     replica, member = i64[call + w.C_REPLICA], i64[call + w.C_MEMBER]
     row = row_of(i64, f64, call)
+    waits = i64[i64[member + w.B_DATABASE] + w.E_SYNC_WAIT]
+    points = i64[row + 8]
+    # with `wsrep_sync_wait` each transaction and autocommitted SELECT may wait
+    parts = max(1, points) if waits else 1
     if pc == w.PC_STATEMENT:
+        i64[call + w.C_PC] = w.PC_CAUSAL if waits & 1 and points else w.PC_STATEMENT_BEGIN
+        return True
+    if pc == w.PC_STATEMENT_BEGIN:
+        part = i64[call + w.C_PART]
+        some = i64[row + 1] * (part + 1) // parts - i64[row + 1] * part // parts
+        i64[call + w.C_TRIPS] = some
+        f64[call + w.C_WORK_APP] = f64[row + 2] / parts * f64[call + w.C_APP]
+        f64[call + w.C_WORK_DB] = f64[row + 3] / parts * f64[call + w.C_DB]
+        f64[call + w.C_REST] = some * f64[replica + w.R_RTT] + f64[row + 4] / parts
+        pc = w.PC_STATEMENT_RUN
+    trips = i64[call + w.C_TRIPS]
+    if pc == w.PC_STATEMENT_RUN:
         if refuses(i64, f64, call, i64[call + w.C_KIND] != HEALTH):
             return fail(i64, f64, call, False)
-        waits = i64[i64[member + w.B_DATABASE] + w.E_SYNC_WAIT] & 1
-        i64[call + w.C_PC] = w.PC_CAUSAL if waits else w.PC_STATEMENT_RUN
-        return True
-    trips = i64[row + 1]
-    if pc == w.PC_STATEMENT_RUN:
         put_in(i64, f64, call, w.C_MI_NEXT, member + w.A_INSIDE_HEAD)
-        app = f64[row + 2] * f64[call + w.C_APP]
-        db = f64[row + 3] * f64[call + w.C_DB]
-        f64[call + w.C_REST] = trips * f64[replica + w.R_RTT] + f64[row + 4]
+        app, db = f64[call + w.C_WORK_APP], f64[call + w.C_WORK_DB]
         if i64[replica + w.R_TOGETHER]:
             # service and database take turns on one CPU: one job for both
             return start_job(i64, f64, call, replica, app + db, replica, member, w.PC_STATEMENT_REST)
         return start_job(i64, f64, call, replica, app, replica, 0, w.PC_STATEMENT_DATABASE)
     if pc == w.PC_STATEMENT_DATABASE:
-        db = f64[row + 3] * f64[call + w.C_DB]
+        db = f64[call + w.C_WORK_DB]
         return start_job(i64, f64, call, member, db, member, 0, w.PC_STATEMENT_TRIP)
     here, there = i64[replica + w.A_SITE], i64[member + w.A_SITE]
     if pc == w.PC_STATEMENT_TRIP:
@@ -269,7 +280,16 @@ def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     take_out(i64, f64, call, w.C_MI_NEXT, member + w.A_INSIDE_HEAD)
     if refuses(i64, f64, call, i64[call + w.C_KIND] != HEALTH):
         return fail(i64, f64, call, False)
-    if i64[row] == _READ:
+    kind = i64[row]
+    if kind in (_LOCK_INSERT, _LOCK_RANGE):
+        i64[call + w.C_PC] = w.PC_LOCK  # the scan is at the end of the index
+        return True
+    i64[call + w.C_PART] += 1
+    if i64[call + w.C_PART] < parts:
+        i64[call + w.C_PC] = w.PC_STATEMENT
+        return True
+    i64[call + w.C_PART] = 0
+    if kind == _READ:
         i64[call + w.C_HOLDING] = 0
         pools.give_back(i64, f64, i64[replica + w.R_CONNECTIONS], False)
     i64[call + w.C_ROW] += 1
@@ -283,6 +303,32 @@ def sees(i64: Ints, f64: Floats, member: int, tx: int) -> bool:
     if not i64[i64[member + w.B_DATABASE] + w.E_GALERA]:
         return i64[tx + w.T_COMMITTED] != 0
     return i64[tx + w.T_MEMBER] == member or 0 < i64[tx + w.T_SEQNO] <= i64[member + w.B_VISIBLE]
+
+
+@kernel
+def lock(i64: Ints, f64: Floats, call: int, resource: int, mode: int, pc: int) -> bool:
+    """Take a lock, waiting for it as long as InnoDB does, then go on at ``pc``; whether that is at once."""
+    tx = i64[call + w.C_TX]
+    if request(i64, f64, i64[call + w.C_MEMBER] + resource, tx, mode, False):
+        i64[call + w.C_PC] = pc
+        return True
+    i64[tx + w.T_LOCK_WAIT] = w.WAITING
+    i64[call + w.C_RET] = pc
+    i64[call + w.C_PC] = w.PC_LOCKED
+    push(i64, f64, _LOCK_TIMEOUT, w.ANY_CALL, call, i64[call + w.C_TOKEN])
+    return False
+
+
+@kernel
+def scan(i64: Ints, f64: Floats, call: int) -> bool:
+    """The clear-access-tokens delete reads all of token_scope."""
+    member, row = i64[call + w.C_MEMBER], row_of(i64, f64, call)
+    i64[call + w.C_TRIPS] = 0
+    f64[call + w.C_WORK_APP] = 0.0
+    f64[call + w.C_WORK_DB] = f64[row + 6] * i64[member + w.B_TOKEN_ROWS] * f64[call + w.C_DB]
+    f64[call + w.C_REST] = 0.0
+    i64[call + w.C_PC] = w.PC_STATEMENT_RUN
+    return True
 
 
 @kernel
@@ -304,17 +350,16 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
         waits = i64[i64[member + w.B_DATABASE] + w.E_SYNC_WAIT] & 1
         i64[call + w.C_PC] = w.PC_CAUSAL if waits else w.PC_CHECK
     elif kind in (_LOCK_INSERT, _LOCK_RANGE):
-        tx = i64[call + w.C_TX]
-        if request(i64, f64, member, tx, _INSERT if kind == _LOCK_INSERT else _RANGE, False):
-            i64[call + w.C_ROW] += 1
+        if f64[row + 6] == 0.0:
+            i64[call + w.C_PC] = w.PC_LOCK
             return True
-        i64[tx + w.T_LOCK_WAIT] = w.WAITING
-        i64[call + w.C_PC] = w.PC_LOCKED
-        push(i64, f64, _LOCK_TIMEOUT, w.ANY_CALL, call, i64[call + w.C_TOKEN])
-        return False
-    elif i64[replica + w.R_TOGETHER]:
-        i64[call + w.C_PC] = w.PC_COMMIT
+        # the scan locks row by row: other scans wait at the first row, inserts only meet it at the end
+        return lock(i64, f64, call, w.B_FIRST_HEAD, _RANGE, w.PC_SCAN)
     else:
+        i64[i64[call + w.C_TX] + w.T_ROWS] = i64[row + 7]
+        if i64[replica + w.R_TOGETHER]:
+            i64[call + w.C_PC] = w.PC_COMMIT
+            return True
         return transfer(
             i64, f64, call, VPN, i64[replica + w.A_SITE], i64[member + w.A_SITE], _STATEMENT, w.PC_COMMIT_TRIP
         )
@@ -404,6 +449,7 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         put_in(i64, f64, call, w.C_RI_NEXT, replica + w.A_INSIDE_HEAD)
         i64[call + w.C_MEMBER] = i64[replica + w.R_MEMBER]
         i64[call + w.C_ROW] = 0
+        i64[call + w.C_PART] = 0
         i64[call + w.C_HOLDING] = 0
         i64[call + w.C_PC] = w.PC_STEP
         if pools.acquire(i64, f64, i64[replica + w.R_THREADS], call):
@@ -430,17 +476,25 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         kind = i64[row_of(i64, f64, call)]
         wanted = i64[call + w.C_REFRESH] if kind == _CHECK_REFRESH else i64[call + w.C_ACCESS]
         if wanted and not sees(i64, f64, i64[call + w.C_MEMBER], wanted):
-            i64[call + w.C_STATUS] = _STALE
+            # unknown tokens are inactive, and revoked already: no error
+            silent = i64[call + w.C_KIND] == _INTROSPECT or i64[call + w.C_KIND] == _REVOKE
+            i64[call + w.C_STALE] = 1 if silent else 0
+            i64[call + w.C_STATUS] = 200 if silent else _STALE
             return depart(i64, f64, call, False)
         i64[call + w.C_ROW] += 1
         i64[call + w.C_PC] = w.PC_STEP
         return True
+    if pc == w.PC_SCAN:
+        return scan(i64, f64, call)
+    if pc == w.PC_LOCK:
+        inserting = i64[row_of(i64, f64, call)] == _LOCK_INSERT
+        i64[call + w.C_ROW] += 1
+        return lock(i64, f64, call, w.B_LOCKS_HEAD, _INSERT if inserting else _RANGE, w.PC_STEP)
     # PC_LOCKED
     tx = i64[call + w.C_TX]
     granted = i64[tx + w.T_LOCK_WAIT] == w.GRANTED
     i64[tx + w.T_LOCK_WAIT] = w.IDLE
     if not granted:
         return fail(i64, f64, call, True)
-    i64[call + w.C_ROW] += 1
-    i64[call + w.C_PC] = w.PC_STEP
+    i64[call + w.C_PC] = i64[call + w.C_RET]
     return True

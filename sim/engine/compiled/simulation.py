@@ -159,7 +159,8 @@ class Simulation(reference.Simulation):
         writes = list(self._audited)
         call = int(memory.i64[w.ALL_CALLS])
         while call:
-            if memory.i64[call + w.C_ALIVE] and KINDS[int(memory.i64[call + w.C_KIND])] != "health":
+            writes_ = memory.i64[memory.i64[w.WRITING] + memory.i64[call + w.C_KIND]]
+            if memory.i64[call + w.C_ALIVE] and writes_:
                 writes.append((int(memory.i64[call + w.C_OUTCOME]), int(memory.i64[call + w.C_TX])))
             call = int(memory.i64[call + w.C_ALL])
         for outcome, tx in writes:
