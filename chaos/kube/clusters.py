@@ -42,8 +42,8 @@ GIB = 2.0**30
 MEMORY_CONTROL_PLANE = 0.9 * GIB
 MEMORY_WORKER = 0.35 * GIB
 MEMORY_WORKLOADS = 0.7 * GIB
-"""What a control plane, a further node, and the service's pods of a site take in lab size (measured: 0.6,
-0.2 and 0.5 GiB), with a margin."""
+"""What a control plane, a further node, and the service's pods of a site take in lab size (measured: 0.5,
+0.15 and 0.3 GiB), with a margin."""
 
 Progress = Callable[[str], None]
 
