@@ -8,6 +8,7 @@ these ways leads through the API server or over a link that a fault may have cut
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,7 @@ class Components:
         self.references = pods(topology, overlapping=overlapping)
         self._layout = layout
         self._clusters = clusters
+        self._known: dict[str, Live] = {}
 
     def at(self, site: str, *, timeout: float = PATIENCE) -> list[Live]:
         """The components of ``site`` as they are now.
@@ -116,6 +118,7 @@ class Components:
             pod, address = carriers.get(one.component, (None, ""))
             own = [process for name in (pod.containers if pod else ()) for process in running.get(name, ())]
             found.append(Live(one, pod, address, tuple(own)))
+        self._known |= {one.reference.component: one for one in found}
         return found
 
     def _carriers(self, site: str, objects: Sequence[Object]) -> dict[str, tuple[Pod, str]]:
@@ -192,13 +195,17 @@ class Components:
         return deployment.is_settled(self.topology, one.daemon(self._layout))
 
     def databases(self) -> list[Daemon]:
-        """The database servers that run."""
-        return [
-            one.daemon(self._layout)
-            for site in self._clusters
-            for one in self.at(site, timeout=5.0)
-            if one.reference.role == "db"
-        ]
+        """The database servers, as they were last seen where the API server does not answer now."""
+        found = []
+        for site in self._clusters:
+            with suppress(LabError):
+                self.at(site, timeout=5.0)
+            found += [
+                self._known.get(one.component, Live(one))
+                for one in self.references.values()
+                if one.site == site and one.role == "db"
+            ]
+        return [one.daemon(self._layout) for one in found]
 
 
 def named(reference: PodReference) -> Component:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+import pymysql
 import pytest
 
 from chaos.errors import InjectionError
@@ -15,6 +16,7 @@ from chaos.kube.api import Cluster, Unreachable, condition, path_of
 from chaos.kube.components import Components, processes_of
 from chaos.lab.kind_bringup import replicas_of
 from chaos.lab.layout import Layout
+from chaos.services import mariadb
 from topologies.loader import load
 
 TOPOLOGY = load("iris-2site-galera", size="lab", overrides=["services.iam.replicas.ral=2"])
@@ -103,6 +105,15 @@ def test_a_cluster_that_does_not_answer_is_unknown() -> None:
     found = components(pod("db-0", "db")).status("cam")
     assert len(found) == sum(name.endswith("@cam") for name in components().references)
     assert {one.state for one in found} == {"unknown"}
+
+
+def test_databases_are_found_again_where_the_cluster_does_not_answer() -> None:
+    """The audit asks all of them: those of a silent cluster as they were last seen, or not at all."""
+    found = components(pod("db-0", "db"))
+    assert [one.component for one in found.databases()] == ["db@ral", "db@cam"]
+    assert [one.address for one in found.databases()] == ["10.101.0.9", "10.202.0.33"]
+    with pytest.raises(pymysql.err.OperationalError):
+        mariadb.connect(found.databases()[1])
 
 
 def test_a_missing_component_is_refused_by_its_name() -> None:
