@@ -16,45 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from experiments.workload import Request
+from sim.estimates import Estimate as Estimate
+from sim.estimates import Plain
+from sim.pod_times import PodTimes as PodTimes
 from sim.profile import Profile
-from sim.random import Stream, lognormal
+from sim.random import Stream
 from topologies.errors import InputError, Problem, dotted, suggestion
 
 SCHEMA_VERSION = 1
 REQUESTS: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
 DEFAULT_FILE = Path(__file__).with_name("calibration.json")
 
-Positive = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Estimate(_Model):
-    """A measured quantity in seconds.
-
-    Attributes:
-        mean: its mean.
-        cv: coefficient of variation of single values around the mean.
-        sem: standard error of the mean, in seconds: how well the mean is known.
-    """
-
-    mean: Positive
-    cv: Annotated[float, Field(ge=0, le=10)] = 0.0
-    sem: Positive = 0.0
-
-    def drawn(self, normal: float) -> Estimate:
-        """This estimate with its mean drawn from its uncertainty (log-normal, so it stays positive)."""
-        if self.mean == 0 or self.sem == 0:
-            return self
-        return Estimate(mean=self.mean * lognormal(normal, self.sem / self.mean), cv=self.cv, sem=0.0)
-
-
-class Demand(_Model):
+class Demand(Plain):
     """What one request of a kind costs, in seconds.
 
     Attributes:
@@ -68,7 +45,7 @@ class Demand(_Model):
     wait: Estimate = Estimate(mean=0.0)
 
 
-class Machine(_Model):
+class Machine(Plain):
     """What the numbers were measured on.
 
     Attributes:
@@ -84,7 +61,7 @@ class Machine(_Model):
     facts: dict[str, str] = Field(default_factory=dict)
 
 
-class StartTimes(_Model):
+class StartTimes(Plain):
     """Seconds from starting a component's process until it serves again.
 
     Attributes:
@@ -99,42 +76,7 @@ class StartTimes(_Model):
     haproxy: Estimate
 
 
-class PodTimes(_Model):
-    """Seconds that a Kubernetes cluster takes for what no timer rules.
-
-    The shipped values are what was seen on kind 0.30 with Kubernetes 1.34 on two cores, with wide
-    uncertainty: `schedule`, `sandbox`, `container`, `stop` and `stop_db` were measured by
-    `faultline calibrate --backend kind`, the others are orders of magnitude that fit what was seen from
-    outside (a deleted pod of a Deployment was ready again after 1.4 to 2.6 s).
-
-    Attributes:
-        reaction: of a controller to a change: watch, queue, write.
-        schedule: from a pod's creation until it is bound to a node.
-        sandbox: from there until its containers are made: sandbox, network, volumes.
-        container: to make and start a container in a sandbox that stands.
-        proxy: for kube-proxy to write its rules.
-        stop: from SIGTERM until a small process has ended.
-        stop_db: the same for a database server.
-        gateway: from the start of the gateway's container until its links are configured.
-        node: from the start of a stopped node until its kubelet runs.
-        kubelet: from the start of a stopped kubelet until it looks after its pods.
-        api: from the start of the API server until it answers and the controllers follow.
-    """
-
-    reaction: Estimate = Estimate(mean=0.03, cv=0.5, sem=0.01)
-    schedule: Estimate = Estimate(mean=0.08, cv=0.5, sem=0.03)
-    sandbox: Estimate = Estimate(mean=0.4, cv=0.3, sem=0.12)
-    container: Estimate = Estimate(mean=0.25, cv=0.3, sem=0.08)
-    proxy: Estimate = Estimate(mean=0.1, cv=0.5, sem=0.03)
-    stop: Estimate = Estimate(mean=0.15, cv=0.8, sem=0.06)
-    stop_db: Estimate = Estimate(mean=0.6, cv=0.5, sem=0.3)
-    gateway: Estimate = Estimate(mean=0.8, cv=0.3, sem=0.3)
-    node: Estimate = Estimate(mean=12.0, cv=0.2, sem=3.0)
-    kubelet: Estimate = Estimate(mean=2.0, cv=0.3, sem=0.7)
-    api: Estimate = Estimate(mean=12.0, cv=0.4, sem=3.0)
-
-
-class Calibration(_Model):
+class Calibration(Plain):
     """All of it, versioned and hashable.
 
     Attributes:
