@@ -7,11 +7,13 @@ it has put there by its own label.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -321,32 +323,48 @@ def _may(cluster: Cluster, right: Right, verb: str, namespace: str) -> bool:
 
 
 def service_range(cluster: Cluster) -> str:
-    """The range of the cluster's Services, which no object of it says: a refused address tells it.
+    """A range of addresses that the cluster's Services may have.
+
+    Since 1.33 an object says it (ServiceCIDR), if the account may look at it; before that a refused
+    address did. Failing both, a Service that is only tried out (dry run) gets an address of the range:
+    then the 256 addresses around it are taken.
 
     Raises:
-        LabError: the answer does not say it.
+        LabError: none of these says it.
     """
-    probe = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "faultline-range", "namespace": NAMESPACE},
-        "spec": {"clusterIP": "198.51.100.1", "ports": [{"port": 80}]},
-    }
-    path = f"/api/v1/namespaces/{NAMESPACE}/services"
+    with suppress(Refused):
+        found = cluster.request("GET", "/apis/networking.k8s.io/v1/servicecidrs")["items"]
+        ranges = [cidr for one in found for cidr in one["spec"].get("cidrs", ()) if ":" not in cidr]
+        if ranges:
+            return str(ranges[0])
     try:
-        cluster.request("POST", path, probe, query={"dryRun": "All"})
+        _try_service(cluster, {"clusterIP": "198.51.100.1"})
     except Refused as error:
         match = re.search(r"valid IPs is (\d+\.\d+\.\d+\.\d+/\d+)", str(error))
         if match:
             return match[1]
+    try:
+        given = _try_service(cluster, {})["spec"]["clusterIP"]
+        return str(ipaddress.ip_network(f"{given}/24", strict=False))
+    except (Refused, KeyError, ValueError) as error:
         raise LabError(f"cannot find out the range of Services of {cluster.site}: {error}") from error
-    raise LabError(f"cannot find out the range of Services of {cluster.site}: it takes any address")
+
+
+def _try_service(cluster: Cluster, spec: Object) -> Object:
+    """What the API server would make of a Service; nothing is made."""
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "faultline-range", "namespace": NAMESPACE},
+        "spec": {**spec, "ports": [{"port": 80}]},
+    }
+    path = f"/api/v1/namespaces/{NAMESPACE}/services"
+    answer: Object = cluster.request("POST", path, wanted, query={"dryRun": "All"})
+    return answer
 
 
 def pod_range(cluster: Cluster) -> str:
     """A range that holds the pods of all nodes."""
-    import ipaddress
-
     found = [
         ipaddress.ip_network(cidr)
         for node in cluster.objects("v1", "Node")

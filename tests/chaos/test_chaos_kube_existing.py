@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from chaos.errors import InjectionError, LabError
 from chaos.kube import existing
 from chaos.kube.addresses import Addresses
+from chaos.kube.api import Refused
 from chaos.kube.clusters import kubeconfig
 from chaos.kube.existing import Access, adapted
 from chaos.kube.manifests.rendering import render
@@ -238,6 +240,40 @@ class TestObjects:
         ranges = {"ral": ("10.0.0.0/16", "10.5.0.0/27"), "cam": ("10.1.0.0/16", "10.99.0.0/16")}
         with pytest.raises(LabError, match="no room for"):
             Addresses.of(load("iris-2site-galera", size="lab")).within(ranges)
+
+    @pytest.mark.parametrize(
+        ("answers", "found"),
+        [
+            ({"servicecidrs": {"items": [{"spec": {"cidrs": ["10.9.0.0/20"]}}]}}, "10.9.0.0/20"),
+            ({"refused": "The range of valid IPs is 10.8.0.0/16"}, "10.8.0.0/16"),
+            ({"refused": "no", "given": "10.7.3.9"}, "10.7.3.0/24"),
+            ({"refused": "no"}, None),
+        ],
+        ids=["an object", "a refusal", "a trial", "nothing"],
+    )
+    def test_the_range_of_services_is_found_out(self, answers: dict[str, Any], found: str | None) -> None:
+        """As far as the account and the release allow; else it is an error."""
+
+        class Answering:
+            site = "ral"
+
+            def request(self, method: str, path: str, body: Any = None, **_: Any) -> Any:
+                if path.endswith("servicecidrs"):
+                    if "servicecidrs" not in answers:
+                        raise Refused("forbidden", 403)
+                    return answers["servicecidrs"]
+                if "clusterIP" in body["spec"]:
+                    raise Refused(answers["refused"], 422)
+                if "given" not in answers:
+                    raise Refused("forbidden", 403)
+                return {"spec": {"clusterIP": answers["given"]}}
+
+        cluster: Any = Answering()
+        if found is None:
+            with pytest.raises(LabError, match="range of Services of ral"):
+                existing.service_range(cluster)
+        else:
+            assert existing.service_range(cluster) == found
 
     def test_rights_are_objects_that_an_owner_can_apply(self) -> None:
         """No right to write outside of the namespace, unless nodes are allowed."""
