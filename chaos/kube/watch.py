@@ -52,6 +52,10 @@ from topologies.model import Topology
 
 PLAN_FILE = "watch.json"
 
+RESOLUTION = 0.25
+"""Seconds from a request that changes something to the line that tells of it: the request itself, the
+API server's work and the watch, on a machine that is busy with the clusters. The error bar of events."""
+
 ASK = 0.5
 """Seconds between two questions whether an API server answers: the error bar of its outages."""
 

@@ -318,7 +318,6 @@ class HostLab(ABC):
             ),
             extra={
                 "backend": self.backend,
-                **self._about(),
                 "event_resolution": PERIOD,
                 "health": found.data(),
                 "disturbed": finding.disturbed,
@@ -326,11 +325,12 @@ class HostLab(ABC):
                 "consistency": self._audit.data(),
                 "facts": dict(state.facts),
                 "seed": state.load.seed,
+                **self._about(),
             },
         )
 
     def _about(self) -> dict[str, Any]:
-        """What else belongs into the extras of an observation."""
+        """What else belongs into the extras of an observation, or is otherwise there."""
         return {}
 
     # ---------------------------------------------------------------- state

@@ -23,7 +23,7 @@ from chaos.errors import LabError, MissingCapability
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host import capabilities, processes
 from chaos.kube import clusters as kind
-from chaos.kube import docker, gateways, image
+from chaos.kube import docker, gateways, image, watch
 from chaos.kube.addresses import Addresses
 from chaos.kube.api import Cluster
 from chaos.kube.components import Components
@@ -218,7 +218,7 @@ class KindLab(HostLab):
         return consistency.audit(state.topology, self._components().databases(), samples)
 
     def _about(self) -> dict[str, Any]:
-        return {"platform": KUBERNETES}
+        return {"platform": KUBERNETES, "event_resolution": watch.RESOLUTION}
 
     def _cluster_wan(self) -> ClusterWan:
         wan = self._wan

@@ -312,7 +312,7 @@ class KubernetesLab(HostLab):
         ]
 
     def _about(self) -> dict[str, Any]:
-        return {"platform": KUBERNETES}
+        return {"platform": KUBERNETES, "event_resolution": watch.RESOLUTION}
 
     def _targets(self) -> ClusterTargets:
         state = self._required()
