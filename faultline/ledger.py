@@ -18,9 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from faultline.home import write_atomically
+
+if TYPE_CHECKING:
+    import pandas
+
+    from sim.charts import Chart
 
 Kind = Literal["prediction", "measurement", "verdict"]
 KINDS: tuple[Kind, ...] = ("prediction", "measurement", "verdict")
@@ -217,6 +222,24 @@ class Ledger:
         if rows and head is None:
             problems.append(Problem(None, f"{self.head_path} is missing or unreadable"))
         return Verification(len(rows), previous, tuple(dict.fromkeys(problems)))
+
+    def frame(self) -> pandas.DataFrame:
+        """A row per metric that was predicted and measured."""
+        from faultline.ledger_view import frame
+
+        return frame(self.rows())
+
+    def plot(self) -> Chart:
+        """Share of measured values inside their intervals, by metric."""
+        from faultline.ledger_view import plot
+
+        return plot(self.rows())
+
+    def _repr_html_(self) -> str:
+        """The score, as a notebook shows it."""
+        from faultline.ledger_view import html
+
+        return html(self.rows())
 
     # -- inside ---------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 # Runs the test suite. Tests on kind clusters need a Docker engine and images: under CI both are got
 # and anything missing is a failure; elsewhere the tests that cannot run are listed as skipped.
 #
-#   scripts/test.sh [pytest arguments]
+#   scripts/test.sh [pytest arguments]     everything, the notebooks included, when there are none
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -22,4 +22,5 @@ elif ! as_root_keeping .venv/bin/python -m chaos.kube.image; then
   say "the images are not there, so the tests on kind clusters are skipped"
 fi
 
+[ $# -gt 0 ] || set -- --nbmake tests notebooks
 as_root_keeping .venv/bin/python -m pytest "$@"

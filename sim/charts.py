@@ -14,6 +14,9 @@ from pathlib import Path
 
 WIDTH, HEIGHT = 720.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 74.0, 18.0, 34.0, 46.0
+_LETTER = 6.9
+"""Width of a letter, roughly: text is measured by the viewer, not here."""
+
 _Scale = Callable[[float], float]
 COLOURS = ("#2f7bd6", "#d08a1e", "#2f9e5b", "#7a5cd0", "#cf4c4c", "#1c97a3")
 
@@ -23,6 +26,7 @@ font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,san
 @media (prefers-color-scheme:dark){.fl-chart{--ink:#e7ebf1;--soft:#a3aebd;--grid:#39424f;--card:#1d232c}}
 .fl-chart .card{fill:var(--card)}.fl-chart text{fill:var(--ink)}.fl-chart .soft{fill:var(--soft)}
 .fl-chart .title{font-size:13.5px;font-weight:600}.fl-chart .grid{stroke:var(--grid)}
+.fl-chart .shade{fill:#c8362e;fill-opacity:.1}
 .fl-chart .zero{stroke:var(--soft);stroke-dasharray:4 4}
 """
 
@@ -94,6 +98,9 @@ def lines(
     y: str = "",
     band: bool = False,
     zero: bool = True,
+    shaded: Sequence[tuple[float, float]] = (),
+    join: bool = True,
+    level: float | None = None,
 ) -> Chart:
     """Lines through the marks, each with its interval as a bar (or all of them as a band).
 
@@ -103,6 +110,9 @@ def lines(
         x, y: names of the axes.
         band: one band instead of bars, for many marks.
         zero: begin the vertical axis at zero.
+        shaded: spans of the horizontal axis to shade.
+        join: draw a line through the marks of a series.
+        level: a value to draw a line at.
     """
     words = list(dict.fromkeys(str(m.x) for s in series for m in s.marks if isinstance(m.x, str)))
     place = {word: float(number) for number, word in enumerate(words)}
@@ -118,6 +128,7 @@ def lines(
         for end in (mark.low, mark.value, mark.high)
         if end is not None and math.isfinite(end)
     ] or [0.0]
+    values += [] if level is None else [level]
     left, right = (min(xs) - 0.4, max(xs) + 0.4) if words else (min(xs), max(xs))
     low, high = min([0.0, *values] if zero else values), max([0.0, *values] if zero else values)
     if right <= left:
@@ -130,7 +141,13 @@ def lines(
     def sy(value: float) -> float:
         return HEIGHT - BOTTOM - (min(max(value, low), high) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
-    parts = _frame(title)
+    parts: list[str] = []
+    for start, end in shaded:
+        a, b = sx(max(left, start)), sx(min(right, end))
+        parts.append(
+            f'<rect class="shade" x="{a:.1f}" y="{TOP:g}" width="{max(0.0, b - a):.1f}" '
+            f'height="{HEIGHT - TOP - BOTTOM:g}"/>'
+        )
     for tick in ticks(low, high):
         parts.append(
             f'<line class="grid" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" '
@@ -144,9 +161,10 @@ def lines(
         f'<text transform="translate(15 {(HEIGHT + TOP - BOTTOM) / 2:.0f}) rotate(-90)" class="soft" '
         f'text-anchor="middle">{escape(y)}</text>'
     )
-    if low < 0 < high:
+    for line in ([0.0] if low < 0 < high else []) + ([] if level is None else [level]):
         parts.append(
-            f'<line class="zero" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{sy(0):.1f}" y2="{sy(0):.1f}"/>'
+            f'<line class="zero" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" '
+            f'y1="{sy(line):.1f}" y2="{sy(line):.1f}"/>'
         )
     shift = 7.0 if len(series) > 1 and not band else 0.0
     for number, one in enumerate(series):
@@ -158,16 +176,16 @@ def lines(
         else:
             parts += [_bar(where, mark, sy, colour, low, high) for where, mark in points]
         path = " ".join(f"{where:.1f},{sy(mark.value):.1f}" for where, mark in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        if join:
+            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         if not band:
             parts += [
                 f'<circle cx="{where:.1f}" cy="{sy(mark.value):.1f}" r="4" fill="{colour}">'
                 f"<title>{escape(_told(one.name, mark))}</title></circle>"
                 for where, mark in points
             ]
-    if len(series) > 1 or (series and series[0].name):
-        parts += _legend([one.name for one in series])
-    return Chart("".join([*parts, "</svg>"]))
+    legend, more = _legend([one.name for one in series]) if any(one.name for one in series) else ([], 0.0)
+    return Chart("".join([*_frame(title, HEIGHT + more), *parts, *legend, "</svg>"]))
 
 
 def rows(marks: Sequence[Mark], *, title: str = "", x: str = "") -> Chart:
@@ -178,7 +196,8 @@ def rows(marks: Sequence[Mark], *, title: str = "", x: str = "") -> Chart:
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
     low, high = low - span * 0.05, high + span * 0.05
-    label, step = 270.0, 24.0
+    label, step = 24 + _LETTER * max((len(str(mark.x)) for mark in marks), default=0), 24.0
+    label = min(label, WIDTH * 0.6)
     height = TOP + step * len(marks) + BOTTOM
 
     def sx(value: float) -> float:
@@ -248,13 +267,15 @@ def _told(name: str, mark: Mark) -> str:
     return f"{name} at {mark.x}: {mark.value:.4g}{interval}"
 
 
-def _legend(names: Sequence[str]) -> list[str]:
-    parts = []
-    x = WIDTH - RIGHT
-    for number, name in reversed(list(enumerate(names))):
-        width = 6.4 * len(name) + 26
-        x -= width
+def _legend(names: Sequence[str]) -> tuple[list[str], float]:
+    """Names of the series below the picture, as many to a line as fit; and the height they take."""
+    parts, x, y = [], LEFT, HEIGHT + 10.0
+    for number, name in enumerate(names):
+        width = _LETTER * len(name) + 34
+        if x > LEFT and x + width > WIDTH:
+            x, y = LEFT, y + 20
         colour = COLOURS[number % len(COLOURS)]
-        parts.append(f'<rect x="{x:.1f}" y="11" width="10" height="10" rx="2" fill="{colour}"/>')
-        parts.append(_text(x + 15, 20, name, "soft"))
-    return parts
+        parts.append(f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{colour}"/>')
+        parts.append(_text(x + 15, y, name, "soft"))
+        x += width
+    return parts, y + 12 - HEIGHT

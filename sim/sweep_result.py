@@ -125,7 +125,10 @@ class SweepResult:
         others = [name for name in self.axes if name != axis]
         series: dict[str, list[Mark]] = {}
         for row in found.to_dict("records"):
-            name = ", ".join(f"{other}={row[other]}" for other in others)
+            values = [str(row[other]) for other in others]
+            if len(others) > 1:  # one value says what it is; several need their names
+                values = [f"{other} {value}" for other, value in zip(others, values, strict=True)]
+            name = ", ".join(values)
             mark = Mark(_number(row[axis]), row["median"], row["low"], row["high"])
             series.setdefault(name, []).append(mark)
         return lines(

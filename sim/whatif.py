@@ -17,6 +17,7 @@ from sim.program import compile_program
 from sim.replication import Outcome
 from sim.rounds import Progress, replicate
 from sim.statistics import CONFIDENCE_LEVEL, PairedDifference, paired_difference
+from sim.views import ComparisonView
 
 SCHEMA = "faultline/comparison/1"
 
@@ -37,7 +38,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(ComparisonView):
     """Two systems beside each other.
 
     Attributes:

@@ -7,7 +7,7 @@ documented values, never fitted ones; the source stands in each docstring
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ from topologies.base import Model as Model
 from topologies.base import Name as Name
 from topologies.kubernetes import Kubernetes as Kubernetes
 from topologies.quantities import Bandwidth, Duration, Ratio, Size
+
+if TYPE_CHECKING:
+    from topologies.picture import Picture
 
 
 class Site(Model):
@@ -267,6 +270,12 @@ class Topology(Model):
 
         written = Document(self.model_dump(mode="json"), self.topology)
         return written.with_overrides(overrides).validate(type(self))
+
+    def plot(self, *cut: tuple[str, str]) -> Picture:
+        """The picture by itself; links between the pairs of sites in ``cut`` are drawn as cut."""
+        from topologies.picture import Picture, picture
+
+        return Picture(picture(self, cut=cut))
 
     def _repr_svg_(self) -> str:
         """The picture that a notebook shows."""

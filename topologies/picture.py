@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import combinations
+from pathlib import Path
 
 from topologies import model
 from topologies.consistency import sites_of
@@ -93,6 +94,21 @@ class _Label:
     @property
     def height(self) -> float:
         return 6.5 + 16.5 * len(self.lines)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a notebook shows by itself. `save` writes it to a file."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        """The picture."""
+        return self.svg
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture as an SVG file."""
+        Path(path).write_text(self.svg, encoding="utf-8")
 
 
 def picture(topology: Topology, *, cut: Collection[tuple[str, str]] = ()) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -108,3 +109,13 @@ def test_notebooks_show_the_picture_and_the_weak_points() -> None:
     html = load("iris-2site-galera")._repr_html_()
     assert "<svg" in html and "db@ral" in html
     assert "Single points of failure" not in load("iris-3site-galera")._repr_html_()
+
+
+def test_a_topology_plots_itself(tmp_path: Path) -> None:
+    """`plot` gives the picture by itself, with cut links if asked, and saves it."""
+    topology = load("iris-3site-galera")
+    assert topology.plot().svg == topology._repr_svg_()
+    cut = topology.plot(("ral", "edi"))
+    assert cut.svg != topology.plot().svg
+    cut.save(tmp_path / "cut.svg")
+    assert (tmp_path / "cut.svg").read_text() == cut._repr_svg_()
