@@ -428,4 +428,8 @@ class TestBuilt:
     def test_the_go_sources_pass_their_own_tests(self) -> None:
         """Network policies become the right rules; the wrapper of runc cuts the right settings."""
         for module, package in (("capfit", "./..."), ("node", "./policy")):
-            steps.execute(["go", "test", package], cwd=versions.GO / module, env=binaries._environment())
+            steps.execute(
+                ["go", "test", "-timeout", "90s", package],
+                cwd=versions.GO / module,
+                env=binaries._environment(),
+            )
