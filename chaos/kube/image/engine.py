@@ -67,9 +67,15 @@ def pull(image: str, *, patience: float) -> bool:
     return run(["docker", "pull", "--quiet", image], check=False, timeout=1800).returncode == 0
 
 
-def forget_old(repository: str, keep: str) -> None:
-    """Remove all but the newest images of a repository; those that containers use stay."""
+def forget_old(repository: str, keep: str, generations: int = KEPT) -> None:
+    """Remove all but the newest images of a repository; those that containers use stay.
+
+    Args:
+        repository: name without the tag.
+        keep: the current image.
+        generations: how many stay, the current one among them.
+    """
     said = run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository], check=False)
     others = [name for name in said.stdout.split() if name != keep]  # the newest come first
-    for name in others[KEPT - 1 :]:
+    for name in others[generations - 1 :]:
         run(["docker", "image", "rm", name], check=False, timeout=120)

@@ -27,6 +27,9 @@ BASE_REPOSITORY = "faultline.local/lab-base"
 ROOMS = ("topologies", "experiments", "chaos")
 """Packages of ours that pods import from; simulation and command line stay outside."""
 
+_GENERATIONS = 6
+"""Lab images to keep: they differ in our own code only, and a lab that comes up may still need an older one."""
+
 _INSTALLER = versions.HERE / "install-packages.sh"
 _COMPILE = ("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
 _CLONE = Path(__file__).parents[3]
@@ -197,7 +200,7 @@ def ensure(store: Store, progress: Progress, *, published: bool) -> str:
             engine.forget_old(BASE_REPOSITORY, keep=base_name())
         progress(f"building {wanted}")
         _build(wanted, None, ["--build-arg", f"BASE={base_name()}"])
-    engine.forget_old(REPOSITORY, keep=wanted)
+    engine.forget_old(REPOSITORY, keep=wanted, generations=_GENERATIONS)
     return wanted
 
 
