@@ -28,7 +28,7 @@ ROOMS = ("topologies", "experiments", "chaos")
 """Packages of ours that pods import from; simulation and command line stay outside."""
 
 _GENERATIONS = 6
-"""Lab images to keep: they differ in our own code only, and a lab that comes up may still need an older one."""
+"""Lab images to keep: they differ in our own code only, and a lab in the making may need an older one."""
 
 _INSTALLER = versions.HERE / "install-packages.sh"
 _COMPILE = ("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
