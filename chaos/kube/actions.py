@@ -3,7 +3,8 @@
 Its functions find their cluster by environment variables or secrets, take no time limit, and read the
 user's own kubeconfig first when there is one. So each call is given the cluster's address and
 credentials as secrets, with the kubeconfig hidden for its duration, after the API server has answered a
-short question. What it has no function for (evictions that a PodDisruptionBudget may put off, rolling
+short question. They are imported here and not where they are used: that takes seconds on a busy
+machine, and a fault must not wait for it. What it has no function for (evictions that a PodDisruptionBudget may put off, rolling
 restarts of StatefulSets, policies) is asked directly.
 """
 
@@ -17,7 +18,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from chaosk8s.deployment.actions import rollout_deployment, scale_deployment
+from chaosk8s.node.actions import cordon_node, uncordon_node
+from chaosk8s.pod.actions import terminate_pods
+from chaosk8s.statefulset.actions import scale_statefulset
 from chaoslib.exceptions import ActivityFailed
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from chaos.errors import InjectionError
 from chaos.kube.addresses import NAMESPACE
@@ -120,8 +127,6 @@ class ClusterActions:
 
     def delete_pods(self, pods: Sequence[Pod], grace: int | None) -> None:
         """Delete pods; ``grace`` seconds until SIGKILL, their own when None, 0 without asking."""
-        from chaosk8s.pod.actions import terminate_pods
-
         for namespace in sorted({pod.namespace for pod in pods}):
             names = "|".join(re.escape(pod.name) for pod in pods if pod.namespace == namespace)
             for attempt in range(TRIES):
@@ -172,17 +177,12 @@ class ClusterActions:
 
     def scale(self, workload: Workload, replicas: int) -> None:
         """Ask for another number of pods."""
-        from chaosk8s.deployment.actions import scale_deployment
-        from chaosk8s.statefulset.actions import scale_statefulset
-
         scale = scale_deployment if workload.kind == "Deployment" else scale_statefulset
         resource = f"{workload.kind.lower()}s"
         self._let("patch", resource, scale, name=workload.name, replicas=replicas, ns=workload.namespace)
 
     def restart(self, workload: Workload) -> None:
         """Replace all pods by the workload's own update strategy."""
-        from chaosk8s.deployment.actions import rollout_deployment
-
         if workload.kind == "Deployment":
             self._let("patch", "deployments", rollout_deployment, name=workload.name, ns=workload.namespace)
             return
@@ -197,14 +197,10 @@ class ClusterActions:
 
     def cordon(self, node: str) -> None:
         """Let no new pods come to the node."""
-        from chaosk8s.node.actions import cordon_node
-
         self._let("patch", "nodes", cordon_node, name=node)
 
     def uncordon(self, node: str) -> None:
         """Let new pods come to the node again."""
-        from chaosk8s.node.actions import uncordon_node
-
         self._let("patch", "nodes", uncordon_node, name=node)
 
     # ---------------------------------------------------------------- policies
@@ -236,9 +232,6 @@ class ClusterActions:
             InjectionError: the API server refused.
             Unreachable: it does not answer.
         """
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
         with self._explained(verb, resource):
             self._cluster.request("GET", "/readyz", timeout=_SHORT)  # the function itself would wait for ever
             try:
