@@ -4,8 +4,8 @@ Its functions find their cluster by environment variables or secrets, take no ti
 user's own kubeconfig first when there is one. So each call is given the cluster's address and
 credentials as secrets, with the kubeconfig hidden for its duration, after the API server has answered a
 short question. They are imported here and not where they are used: that takes seconds on a busy
-machine, and a fault must not wait for it. What it has no function for (evictions that a PodDisruptionBudget may put off, rolling
-restarts of StatefulSets, policies) is asked directly.
+machine, and a fault must not wait for it. What it has no function for (evictions that a
+PodDisruptionBudget may put off, rolling restarts of StatefulSets, policies) is asked directly.
 """
 
 from __future__ import annotations
