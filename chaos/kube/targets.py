@@ -27,6 +27,7 @@ class ClusterTargets:
         machines: the nodes.
         wan: the network between the sites; asked for only when a fault needs it.
         namespace: where the workloads are.
+        owned: whether the lab has made the clusters, their system namespaces included.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class ClusterTargets:
         machines: Machines,
         wan: Callable[[], Network],
         namespace: str = NAMESPACE,
+        *,
+        owned: bool = False,
     ) -> None:
         self._references: dict[Component, PodReference] = {
             Component(one.service, one.site, one.index): one
@@ -47,6 +50,7 @@ class ClusterTargets:
         self._machines = machines
         self._wan = wan
         self._namespace = namespace
+        self._owned = owned
         self._containers: dict[Component, tuple[str, ...]] = {}
 
     @property
@@ -73,7 +77,7 @@ class ClusterTargets:
         if site not in self._clusters:
             raise InjectionError(f"there is no site {site}; the lab has {', '.join(self._clusters)}")
         if site not in self._actions:
-            self._actions[site] = ClusterActions(self._clusters[site])
+            self._actions[site] = ClusterActions(self._clusters[site], owned=self._owned)
         return self._actions[site]
 
     def workload(self, component: Component) -> Workload:

@@ -202,7 +202,7 @@ class KindLab(HostLab):
     def _targets(self) -> ClusterTargets:
         state = self._required()
         machines = DockerMachines(lambda site: state.nodes.get(site, ()), self._put_back)
-        return ClusterTargets(state.topology, self._clusters(), machines, self._cluster_wan)
+        return ClusterTargets(state.topology, self._clusters(), machines, self._cluster_wan, owned=True)
 
     def _put_back(self, names: Sequence[str]) -> None:
         """Gateway nodes that were started again have to get back on the network.
