@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from lab_fixtures import inside, machine, ping
@@ -148,6 +149,36 @@ class TestFaults:
             control.request(wan.socket, "explode")
         assert wan.stats().cuts == {}
         assert len(ping("fl-ral", "198.18.2.1", 2)) == 2
+
+
+class TestReopening:
+    """A station whose namespace is another one now, as after the restart of a cluster's node."""
+
+    def test_a_station_comes_back_with_a_new_namespace(self, wan: Wan) -> None:
+        """The process that a name stands for was restarted: attached and reopened, packets flow again."""
+        name = "fl-cam-u"
+        station = next(one for one in wan.plan.stations if one.namespace == name)
+        with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as node:
+            try:
+                own = Path("/proc/self/ns/net").readlink()
+                deadline = time.monotonic() + 5
+                while Path(f"/proc/{node.pid}/ns/net").readlink() == own:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                namespaces.attach(name, node.pid)
+                assert ping(name, "198.18.1.1", 1, 0.2) == []
+                control.request(wan.socket, "reopen", namespace=name)
+                namespaces.ip_batch(name, wan._addressing(station))
+                assert len(ping(name, "198.18.1.1", 5)) == 5
+                assert len(ping("fl-ral", "198.18.2.129", 5)) == 5
+            finally:
+                node.kill()
+
+    def test_only_stations_can_be_reopened(self, wan: Wan) -> None:
+        """A wrong name is refused, and nothing else happens."""
+        with pytest.raises(LabError, match="there is no station"):
+            control.request(wan.socket, "reopen", namespace="fl-nowhere")
+        assert len(ping("fl-ral", "198.18.2.1", 3)) == 3
 
 
 class TestTunnel:
