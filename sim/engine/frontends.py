@@ -29,10 +29,6 @@ IDLE_SERVER_CONNECTION = 5.0
 """Seconds after which HAProxy closes idle connections to servers (pool-purge-delay)."""
 
 
-UNREACHABLE_AFTER = 3.0
-"""Seconds until a connection to an address without a machine fails: three ARP requests, one a second."""
-
-
 class Proxying(Daemon):
     """A proxy process: CPU per request."""
 
@@ -96,9 +92,7 @@ class Nginx(Proxying):
                 call.status = nginx.status_of(timed_out)
                 return
             tried |= 1 << peer
-            replica = self.replicas[peer].reached()
-            if replica.unreachable:
-                yield env.timeout(min(self._connect_timeout, UNREACHABLE_AFTER))
+            replica = yield from self.replicas[peer].reached(self._connect_timeout, self.name)
             sent = replica.up
             if replica.up:
                 started = env.now
@@ -170,9 +164,12 @@ class FrontEnd(Proxying):
             if server < 0:
                 call.status = haproxy.UNAVAILABLE
                 return
-            target = self.servers[server].reached()
             haproxy.opened(self.proxy, server)
-            connected = yield from self.connect(target, reuse=self._reusable(server, call))
+            target = self.servers[server]
+            reuse = self._reusable(server, call)
+            if not (reuse and target.up):
+                target = yield from target.reached(self._retries.connect, self.name)
+            connected = yield from self.connect(target, reuse=reuse)
             if connected:
                 break
             haproxy.closed(self.proxy, server)
@@ -212,8 +209,6 @@ class FrontEnd(Proxying):
             got = yield from self.world.network.connect(VPN, self.site, target.site, self._retries.connect)
             if not got:
                 return False
-        if target.unreachable:
-            yield self.world.env.timeout(min(self._retries.connect, UNREACHABLE_AFTER))
         return target.up
 
     def exchange(self, target: Nginx | Replica, call: Call) -> Steps:

@@ -69,7 +69,7 @@ class ServerChecks:
 
     def _ask(self, server: int, call: Call, timeout: float) -> Steps:
         front_end = self._front_end
-        target = front_end.servers[server].reached()
+        target = yield from front_end.servers[server].reached(timeout, front_end.name)
         if target.site != front_end.site:
             got = yield from self._world.network.connect(0, front_end.site, target.site, timeout)
             if not got:
@@ -122,7 +122,7 @@ class DnsBalancer:
 
     def _ask(self, front_end: FrontEnd, call: Call) -> Steps:
         # The balancer stands next to every site on the public network: no delay, never cut.
-        front_end = front_end.reached()
+        front_end = yield from front_end.reached(call.deadline - self._world.env.now, "dns")
         yield from front_end.until_running()
         if not front_end.up:
             call.finish(0, "refused")

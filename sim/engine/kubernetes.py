@@ -139,7 +139,7 @@ class Cluster:
             if workload.role in ROUTED or workload.role == "db":
                 service = workload.service = Service(self, workload)
                 for slot in workload.slots if workload.role in ROUTED else ():
-                    slot.process.daemon.route = service.pick
+                    slot.process.daemon.route = service.connect
             for slot in workload.slots:
                 for pod in slot.pods:
                     self.kubelet.watch(pod, self.draw())

@@ -152,9 +152,8 @@ class Load:
             got = yield from network.connect(PUBLIC, site, there, call.deadline - self.world.env.now)
             if not got:
                 return
-        front_end = self.front_ends[number].reached()
-        if front_end.unreachable:
-            return
+        left = call.deadline - self.world.env.now
+        front_end = yield from self.front_ends[number].reached(left, f"users@{site}")
         if not front_end.up:
             call.finish(0, "refused")
             return

@@ -27,8 +27,7 @@ class Daemon:
         up: whether it runs (a paused one does, in the kernel's eyes).
         paused: stopped by SIGSTOP: the kernel still accepts connections for it.
         inside: what is being done in it now: SimPy processes, interrupted when it dies.
-        route: where a Service stands in front of it: gives what a new connection meets.
-        unreachable: nothing answers at its address, not even with a refusal.
+        route: where a Service stands in front of it: connects, and gives what the connection meets.
     """
 
     def __init__(self, world: World, component: Component) -> None:
@@ -42,14 +41,18 @@ class Daemon:
         self.inside: dict[simpy.Process, None] = {}  # a dict because its order is the same in every run
         self._resumed = world.env.event()
         self.on_change: list[Callable[[], None]] = []
-        self.route: Callable[[], Any] | None = None
-        self.unreachable = False
+        self.route: Callable[[float, str], Steps] | None = None
 
-    def reached(self) -> Self:
-        """The process that a new connection to this one's address meets."""
+    def reached(self, patience: float, asker: str) -> Generator[simpy.Event, Any, Self]:
+        """Connect to this one's address: the process that is met, within ``patience`` seconds.
+
+        Args:
+            patience: when the asker gives up; what it met then is not up.
+            asker: name of the host that asks.
+        """
         if self.route is None:
             return self
-        found: Self = self.route()
+        found: Self = yield from self.route(patience, asker)
         return found
 
     @property

@@ -26,6 +26,13 @@ BURST = 2.0
 """Runs that kube-proxy may do back to back (burstSyncs)."""
 
 
+REPLY_BURST = 6.0
+"""ICMP messages that the kernel sends to one host at once (XRLIM_BURST_FACTOR)."""
+
+REPLY_INTERVAL = 1.0
+"""Seconds between two of them from then on (icmp_ratelimit 1000 ms)."""
+
+
 class Condition(NamedTuple):
     """Conditions of an endpoint in its EndpointSlice."""
 
@@ -94,3 +101,32 @@ def began(runner: Runner, now: float) -> None:
     runner.tokens = _tokens(runner, now) - 1
     runner.since = now
     runner.due = inf
+
+
+@dataclass
+class ReplyLimit:
+    """How many ICMP messages the kernel still sends to one host (net.ipv4.icmp_ratelimit).
+
+    A rejected connection is answered by `port unreachable`. Linux lets six of them go at once and then one
+    a second to the same host (inet_peer_xrlim_allow, net/ipv4/inetpeer.c); it keeps silent about the
+    others. Seen on kind 0.30: of some 40 connections a second to a Service without endpoints six were
+    refused at once and then one a second.
+
+    Attributes:
+        tokens: messages that could be sent at `since`.
+        since: when they were counted.
+    """
+
+    tokens: float = REPLY_BURST
+    since: float = -inf
+
+
+def replies(limit: ReplyLimit, now: float) -> bool:
+    """Whether a rejected connection is told so; else its SYN is lost."""
+    if limit.since > -inf:
+        limit.tokens = min(REPLY_BURST, limit.tokens + (now - limit.since) / REPLY_INTERVAL)
+    limit.since = now
+    if limit.tokens < 1:
+        return False
+    limit.tokens -= 1
+    return True

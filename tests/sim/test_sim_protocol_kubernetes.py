@@ -29,7 +29,15 @@ from sim.protocols.kubernetes_nodes import (
     reported,
     zone_state,
 )
-from sim.protocols.kubernetes_services import Runner, began, condition, request, usable
+from sim.protocols.kubernetes_services import (
+    ReplyLimit,
+    Runner,
+    began,
+    condition,
+    replies,
+    request,
+    usable,
+)
 from sim.protocols.kubernetes_workloads import Node, may_evict, place, roll
 
 # -- kubelet ---------------------------------------------------------------------------------
@@ -230,6 +238,26 @@ def test_rules_are_written_no_more_often_than_allowed(gaps: list[float], interva
     for first in range(len(runs)):
         for last in range(first, len(runs)):
             assert last - first + 1 <= (runs[last] - runs[first]) / interval + 2 + 1e-6
+
+
+def test_rejections_are_told_six_times_and_then_once_a_second() -> None:
+    """As seen on kind 0.30 after a pod's deletion: refusals at 39.48 ... 39.83, 40.48 and 41.46 s."""
+    limit = ReplyLimit()
+    told = [at / 40 for at in range(120) if replies(limit, 39.48 + at / 40)]
+    assert told[:6] == [at / 40 for at in range(6)]
+    assert len(told) == 6 + 2
+    assert told[7] - told[6] == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=100))
+def test_replies_keep_their_rate(gaps: list[float]) -> None:
+    """Never more than six and one a second, and never silent to a host that asks once in a while."""
+    limit, now, sent = ReplyLimit(), 0.0, 0
+    for gap in gaps:
+        now += gap
+        sent += replies(limit, now)
+        assert sent <= 6 + now + 1e-9
+    assert replies(limit, now + 6.0)
 
 
 # -- workloads -------------------------------------------------------------------------------
