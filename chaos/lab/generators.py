@@ -187,7 +187,7 @@ def await_ready(found: Sequence[Generator], started: Sequence[Process], t0: floa
             return
         if time.time() >= t0:
             names = ", ".join(one.name for one in missing)
-            raise LabError(f"the machine is too busy: {names} not ready after {lead(len(found)):.0f} s")
+            raise LabError(f"the machine is too busy: {names} not ready in time")
         time.sleep(0.05)
 
 

@@ -82,6 +82,9 @@ class HostLab(ABC):
     faults: ClassVar[Registry]
     """What it can break."""
 
+    slowness: ClassVar[float] = 1.0
+    """How much longer than on an idle machine users and probes take to get ready."""
+
     def __init__(
         self, directory: Path | None = None, *, progress: Progress | None = None, seed: int = 0
     ) -> None:
@@ -167,7 +170,7 @@ class HostLab(ABC):
             raise LabError("a load runs already: stop it first")
         directory = self.directory / "load"
         found = self._generators(state, workload, seed, 0.0, directory)
-        t0 = time.time() + generators.lead(len(found))
+        t0 = time.time() + self.slowness * generators.lead(len(found))
         found = self._generators(state, workload, seed, t0, directory)
         started = generators.start(found, directory, self._cgroups)
         load = Load(

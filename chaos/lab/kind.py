@@ -63,6 +63,7 @@ class KindLab(HostLab):
 
     backend = "kind"
     faults = CLUSTERS
+    slowness = 2.5  # clusters that have just started their pods leave little of the machine
 
     def __init__(
         self, directory: Path | None = None, *, progress: Progress | None = None, seed: int = 0

@@ -79,6 +79,7 @@ class KubernetesLab(HostLab):
 
     backend = "kubernetes"
     faults = CLUSTERS
+    slowness = 2.5  # clusters that have just started their pods leave little of the machine
 
     def __init__(
         self,
