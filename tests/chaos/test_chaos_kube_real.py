@@ -227,7 +227,7 @@ def test_a_drained_node_is_empty_and_uncordoned_afterwards(bench: Bench) -> None
 
 
 def test_a_frozen_node_is_noticed_and_put_right_by_a_new_process(bench: Bench) -> None:
-    """Not ready after the grace period of 12 s, ready again after the undo; carrying it out twice is harmless.
+    """Not ready after the grace period of 12 s, ready again after the undo, which is harmless twice.
 
     Before the test that takes the API server away: controllers that start anew give every node more time.
     """
