@@ -13,6 +13,9 @@ USERS = (1_000, 10_000, 100_000, 1_000_000)
 LINEAR_SLACK = 1.3
 """Ten times the events may take this many times ten times as long, and be called linear."""
 
+TIMING_SLACK = 1.1
+"""Two timings of the same work differ by this much."""
+
 
 def _network(users: int) -> Closed:
     """Users who mostly think; a line and a shared CPU at 60 %, whatever their number."""
@@ -31,7 +34,7 @@ def run(quick: bool) -> dict[str, Any]:
     by_users = {}
     for count in users:
         found = timed(
-            lambda n, count=count: simulate(_network(count), n, warmup=0), max(3 * count, rounds), 2
+            lambda n, count=count: simulate(_network(count), n, warmup=0), max(5 * count, rounds), 2
         )
         by_users[count] = found.seconds / found.result.events
     # Work for n users is n times what one costs: n log n lets the cost of an event grow with the log.
@@ -48,7 +51,7 @@ def run(quick: bool) -> dict[str, Any]:
         "messages per lone commit, by members": (sent := messages()),
         "held": {
             "linear in events": many <= LINEAR_SLACK * few,
-            "n log n in users": all(grown[count] <= allowed[count] for count in users),
+            "n log n in users": all(grown[count] <= TIMING_SLACK * allowed[count] for count in users),
             # Everybody tells everybody that it has the message, then that it knows that all have.
             "2 n (n - 1) messages for three members and more": all(
                 count == 2 * int(n) * (int(n) - 1) for n, count in sent.items() if int(n) > 2

@@ -58,6 +58,24 @@ def _product(typing_context: Any, a: Any, b: Any) -> Any:
 _high: Any = intrinsic(_product)
 
 
+def _ask_for(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask the processor for the cache line of ``array[index]``, which will be needed soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, *[ir.IntType(32)] * 3])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        # To be read, to be kept in all caches, data.
+        builder.call(function, [place, *(ir.Constant(ir.IntType(32), value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+prefetch: Any = intrinsic(_ask_for)
+
+
 @kernel
 def philox(key0: int, key1: int, counter: int, entity: int, words: Words, at: int) -> None:
     """Write the four words of (counter, entity) to ``words[at:]`` (Philox4x64, ten rounds)."""

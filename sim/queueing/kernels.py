@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from sim.queueing.heaps import ROOT, heap_pop, heap_push, heap_replace
-from sim.queueing.jit import Floats, Ints, Words, inlined, kernel, philox, service_time, unit
+from sim.queueing.jit import Floats, Ints, Words, inlined, kernel, philox, prefetch, service_time, unit
 
 FCFS, PS, DELAY, SINGLE = 0, 1, 2, 3
 """Kinds of stations; SINGLE is one server in order of arrival, whose end of service needs no heap."""
@@ -31,6 +31,9 @@ BEGAN, NEED, CHAIN, STATE, WORDS = range(5)
 RECORD = 8
 ENTERED = 0xFFFF
 ONE_MORE = 0x10000
+
+AHEAD = 8
+"""Buckets ahead of the wheel whose customers are called from memory: by their turn they are there."""
 
 IN_WHEEL, CURRENT, OVERFLOW = range(3)
 """Of the wheel: events in it, the bucket whose events are in the heap, chain of those beyond its reach."""
@@ -109,6 +112,9 @@ def _turn(
         place = turning[CURRENT] & (len(wheel) - 1)
         slot = wheel[place]
         wheel[place] = -1
+        ahead = wheel[(place + AHEAD) & (len(wheel) - 1)]
+        if ahead >= 0:
+            prefetch(reals, RECORD * ahead)
         while slot >= 0:
             following = whole[RECORD * slot + CHAIN]
             pending = heap_push(times, who, pending, reals[RECORD * slot + NEED], slot)

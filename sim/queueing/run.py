@@ -18,7 +18,9 @@ MOST_SCANNED = 32
 """Stations whose ends of service are looked through one by one; with more of them a heap is quicker."""
 
 WHEEL_FROM = 4096
-BUCKET = 16
+BUCKET = 2
+"""Customers from which far events are kept in a wheel, and events per bucket of it."""
+
 FIRST_SLOTS = 1024
 """Customers present at once that an open network is first run with."""
 
