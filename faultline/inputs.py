@@ -19,6 +19,7 @@ from experiments.timeline import compile_timeline, windows
 from faultline.home import Home
 from sim.calibration import Calibration
 from sim.calibration import load as load_calibration
+from sim.engine.choice import Engine
 from sim.profile import DEFAULT as DEFAULT_PROFILE
 from sim.profile import Profile
 from sim.profile import load as load_profile
@@ -57,6 +58,7 @@ class Inputs:
         profile: the service whose requests are simulated.
         platform: what carries the processes, if not bare nodes.
         access: to existing clusters, for the backend `kubernetes`.
+        engine: that the replications run on.
     """
 
     experiment: Experiment
@@ -73,6 +75,7 @@ class Inputs:
     profile: Profile = field(default_factory=load_profile)
     platform: Platform | None = None
     access: Access | None = None
+    engine: Engine = "compiled"
 
     @property
     def demands(self) -> Calibration:

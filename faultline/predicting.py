@@ -49,6 +49,8 @@ def predict_document(inputs: Inputs, shown: Display) -> dict[str, Any]:
             workers=min(2, os.cpu_count() or 1),
             progress=progress,
             precision=inputs.precision,
+            engine=inputs.engine,
+            note=shown.note,
         )
     except ValueError as error:
         raise InputError(str(error), file=str(experiment.file)) from None

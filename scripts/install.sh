@@ -58,6 +58,8 @@ if [ "$installed" != "$wanted" ] || ! .venv/bin/python -c 'import faultline' 2>/
   .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
   printf '%s\n' "$wanted" > $stamp
 fi
+# Kept in the user's cache: the first prediction then starts at once.
+.venv/bin/python -m sim.engine.warm
 
 # What checks the workflows, from its Go module; without Go its test is skipped, with a word about it.
 if [ "${1:-}" = --dev ] && [ ! -x .venv/bin/actionlint ] && command -v go >/dev/null; then

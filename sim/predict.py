@@ -19,6 +19,7 @@ from experiments.faults import ScheduledFault
 from experiments.hypothesis import Hypothesis
 from experiments.workload import Workload
 from sim.calibration import Calibration
+from sim.engine.choice import Engine, engine_for, prepare
 from sim.pods import CLUSTER_BUSY
 from sim.program import Platform, Size, compile_program
 from sim.replication import COURSES, Outcome, Spec
@@ -192,6 +193,8 @@ def predict(
     workers: int = 2,
     progress: Progress | None = None,
     precision: Precision | None = None,
+    engine: Engine = "compiled",
+    note: Callable[[str], None] | None = None,
 ) -> Prediction:
     """Predict one run of ``scenario``.
 
@@ -205,6 +208,8 @@ def predict(
         progress: told after every replication.
         precision: go on until the confidence intervals are this narrow, or the cap is reached; which of
             the two it was stands in the prediction. ``replications`` are the first round then.
+        engine: `compiled` or `reference`; both give the same numbers.
+        note: told what takes long besides replications: compiling the engine, once per installation.
 
     Raises:
         ValueError: fewer than two replications, a topology that nobody can ask, or a precision wanted for
@@ -222,8 +227,10 @@ def predict(
         size=scenario.size,
         platform=scenario.platform,
     )
+    if engine_for(program, engine) == "compiled":
+        prepare(note)  # once, rather than in every worker
     outcomes = replicate(
-        spec_maker(scenario, calibration, seed),
+        spec_maker(scenario, calibration, seed, engine),
         replications,
         workers=workers,
         progress=progress,
@@ -234,13 +241,15 @@ def predict(
     return replace(found, precision=report(outcomes, precision, keys)) if precision else found
 
 
-def spec_maker(scenario: Scenario, calibration: Calibration, seed: int) -> Callable[[int], Spec]:
+def spec_maker(
+    scenario: Scenario, calibration: Calibration, seed: int, engine: Engine = "compiled"
+) -> Callable[[int], Spec]:
     """What makes the order for the n-th replication of ``scenario``."""
     topology, workload = scenario.topology.model_dump(), scenario.workload.model_dump()
     timeline = tuple(fault.model_dump() for fault in scenario.timeline)
     demands = calibration.model_dump()
     return lambda number: Spec(
-        topology, workload, timeline, demands, scenario.size, seed, number, scenario.platform
+        topology, workload, timeline, demands, scenario.size, seed, number, scenario.platform, engine
     )
 
 
@@ -308,6 +317,7 @@ def summarise(
         events=outcomes[0].events,
         cpu_busy=cpu_busy,
         machine_busy=machine_busy,
+        engine=outcomes[0].engine,
         platform=scenario.platform,
     )
 

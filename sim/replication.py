@@ -17,7 +17,7 @@ from experiments.metrics import reduce
 from experiments.observation import Observation
 from experiments.workload import Workload
 from sim.calibration import Calibration
-from sim.engine.reference import Simulation
+from sim.engine.choice import Engine, engine_for, simulation_of
 from sim.program import Platform, Size, compile_program
 from sim.random import Stream
 from sim.statistics import mser
@@ -34,6 +34,7 @@ class Spec:
         replication: counts from 0.
         seed: of the whole prediction.
         platform: see `sim.program.compile_program`.
+        engine: see `sim.engine.choice`.
     """
 
     topology: dict[str, Any]
@@ -44,6 +45,7 @@ class Spec:
     seed: int
     replication: int
     platform: Platform | None = None
+    engine: Engine = "compiled"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Outcome:
         events: plain data.
         cpu_busy: mean cores in use, by node.
         requests: how many there were, probes included.
+        engine: that it ran on.
     """
 
     replication: int
@@ -67,6 +70,7 @@ class Outcome:
     events: list[dict[str, Any]]
     cpu_busy: list[float]
     requests: int
+    engine: Engine = "reference"
 
 
 def seed_of(seed: int, replication: int) -> int:
@@ -88,7 +92,7 @@ def run(spec: Spec) -> Outcome:
     program = compile_program(
         topology, workload, timeline, calibration, size=spec.size, platform=spec.platform
     )
-    simulation = Simulation.of(program, seed_of(spec.seed, spec.replication))
+    simulation = simulation_of(program, seed_of(spec.seed, spec.replication), spec.engine)
     simulation.run_until(workload.duration)
     observation = simulation.observation()
     metrics = reduce(observation, topology, workload)
@@ -101,6 +105,7 @@ def run(spec: Spec) -> Outcome:
         [asdict(event) for event in observation.events],
         list(observation.extra["cpu_busy"]),
         len(observation.requests),
+        engine_for(program, spec.engine),
     )
 
 

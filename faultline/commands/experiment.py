@@ -15,6 +15,8 @@ from faultline.commands.options import (
     BackendName,
     CalibrationOption,
     ContextOption,
+    EngineName,
+    EngineOption,
     ExperimentArgument,
     HalfWidthOption,
     ImageOption,
@@ -180,6 +182,7 @@ def predict(
     half_width: HalfWidthOption = None,
     max_replications: MaxReplicationsOption = DEFAULT_MAX_REPLICATIONS,
     precise: PreciseOption = None,
+    engine: EngineOption = EngineName.COMPILED,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Also write the prediction to this file, for `compare`."),
@@ -200,7 +203,7 @@ def predict(
     precision = wanted_precision(half_width, max_replications, precise or [])
     inputs = _prepare(experiment, seed, overrides, size, calibration, replications, profile, backend)
     _predictable(inputs, backend)
-    inputs = replace(inputs, precision=precision)
+    inputs = replace(inputs, precision=precision, engine=engine.value)
     if output is not None:
         ensure_output(output)
     with display() as shown:

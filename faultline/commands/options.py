@@ -34,6 +34,13 @@ class PredictedBackend(StrEnum):
     KUBERNETES = "kubernetes"
 
 
+class EngineName(StrEnum):
+    """Which simulation engine."""
+
+    COMPILED = "compiled"
+    REFERENCE = "reference"
+
+
 class SizeChoice(StrEnum):
     """Which size of a topology."""
 
@@ -78,6 +85,13 @@ PredictedBackendOption = Annotated[
         "--backend",
         help="What is predicted: processes on nodes (local), or pods in clusters (kind, kubernetes). By "
         "default clusters if the experiment has a fault that only they can have.",
+    ),
+]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        help="Simulation engine: compiled, or the slower reference in plain Python. Same numbers from both.",
     ),
 ]
 ContextOption = Annotated[

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim import random as plain
 from sim.engine.compiled import layout as w
-from sim.engine.compiled.jit import Floats, Ints, kernel, twins
+from sim.engine.compiled.jit import Floats, Ints, entry, kernel, twins
 
 _made = twins(plain, ("normal_of", "lognormal"))
 normal_of = _made["normal_of"]
@@ -64,7 +64,7 @@ def philox(i64: Ints, f64: Floats, stream: int, counter: int) -> None:
     i64[stream + w.S_W3] = np.int64(c3)
 
 
-@kernel
+@entry
 def uniform(i64: Ints, f64: Floats, stream: int, index: int) -> float:
     """Draw ``index``, uniform on the open interval (0, 1)."""
     counter = (index >> 2) + 1  # numpy adds one to its counter before the first output
@@ -82,13 +82,13 @@ def following(i64: Ints, f64: Floats, stream: int) -> int:
     return index
 
 
-@kernel
+@entry
 def normal(i64: Ints, f64: Floats, stream: int, index: int) -> float:
     """Draw ``index``, standard normal."""
     return normal_of(uniform(i64, f64, stream, index))
 
 
-@kernel
+@entry
 def exponential(i64: Ints, f64: Floats, stream: int, index: int) -> float:
     """Draw ``index``, exponential with mean one."""
     return -math.log(uniform(i64, f64, stream, index))

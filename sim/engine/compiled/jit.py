@@ -20,6 +20,15 @@ from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+KERNELS = 230
+"""How many there are, roughly; for the progress line only."""
+
+_CONSTANTS = (
+    *("random", "steps", "program", "engine/frontends", "engine/network", "engine/pools"),
+    *("engine/replication", "engine/service"),
+)
+"""Modules outside this package and the protocols that kernels take constants or functions from."""
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -29,9 +38,8 @@ def cache_directory() -> Path:
     root = Path(__file__).parents[2]
     digest = hashlib.blake2b(digest_size=8)
     digest.update(f"{version('numba')} {version('llvmlite')} {version('numpy')} {sys.version}".encode())
-    for source in sorted(
-        [*root.glob("*.py"), *root.glob("protocols/*.py"), *root.glob("engine/compiled/*.py")]
-    ):
+    constants = [root / f"{name}.py" for name in _CONSTANTS]
+    for source in sorted([*constants, *root.glob("protocols/*.py"), *root.glob("engine/compiled/*.py")]):
         digest.update(source.read_bytes())
     base = os.environ.get("FAULTLINE_CACHE") or os.environ.get("XDG_CACHE_HOME")
     home = Path(base) if base else Path.home() / ".cache"
@@ -84,9 +92,13 @@ def kernel(function: Function) -> Function:
     return compiled
 
 
+_ENTRIES: list[tuple[Any, Callable[..., Any]]] = []
+
+
 def entry(function: Function) -> Function:
     """A kernel that Python may call too."""
     compiled: Function = _plain(_compiler(no_cfunc_wrapper=True, **_OPTIONS)(function))
+    _ENTRIES.append((compiled, function))
     return compiled
 
 
@@ -96,6 +108,56 @@ def inlined(function: Function) -> Function:
         no_cpython_wrapper=True, no_cfunc_wrapper=True, inline="always", **_OPTIONS
     )(function)
     return compiled
+
+
+def _marker() -> Path:
+    return Path(os.environ["NUMBA_CACHE_DIR"]) / "ready"
+
+
+def is_ready() -> bool:
+    """Whether all kernels have been compiled here."""
+    return _marker().exists()
+
+
+def warm_up(note: Callable[[str], None]) -> None:
+    """Compile all kernels and keep them on disk, saying how it goes."""
+    from numba.core import event
+
+    from sim.engine.compiled import simulation  # noqa: F401 - brings all kernels in
+
+    class Count(event.Listener):
+        done = 0
+
+        def on_start(self, event: Any) -> None:
+            """Nothing to say yet."""
+
+        def on_end(self, event: Any) -> None:
+            """One more."""
+            self.done += 1
+            if self.done % 20 == 0:
+                note(f"compiling the engine, once on this machine: {self.done} of about {KERNELS} parts")
+
+    note("compiling the engine, once on this machine: this can take a minute")
+    listener = Count()
+    with event.install_listener("numba:compile", listener):
+        for compiled, function in _ENTRIES:
+            compiled.compile(_signature(function))
+    marker = _marker()
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(f"{listener.done}\n")
+
+
+def _signature(function: Callable[..., Any]) -> tuple[Any, ...]:
+    from numba import types
+
+    kinds = {
+        "Ints": types.int64[::1],
+        "Floats": types.float64[::1],
+        "int": types.int64,
+        "float": types.float64,
+        "bool": types.boolean,
+    }
+    return tuple(kinds[kind] for name, kind in function.__annotations__.items() if name != "return")
 
 
 def twins(module: ModuleType, names: Iterable[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sim.engine import reference
 from sim.engine.compiled import layout as w
 from sim.engine.compiled import loop
 from sim.engine.compiled.deployment import Deployment
+from sim.engine.compiled.supports import supports
 from sim.program import Program
 from sim.steps import KINDS
 
@@ -26,15 +27,6 @@ _LOG = {
     w.LOG_DNS_UP: "dns.up",
     w.LOG_DNS_DOWN: "dns.down",
 }
-
-
-def supports(program: Program) -> str:
-    """Why ``program`` needs the reference engine, empty when it does not."""
-    if program.platform is not None:
-        return "what Kubernetes does is simulated by the reference engine only"
-    if sum(component.kind == "haproxy" for component in program.components) > 60:
-        return "more than 60 front ends are simulated by the reference engine only"
-    return ""
 
 
 class Simulation(reference.Simulation):
