@@ -138,6 +138,7 @@ def answer(
             top=top,
             workers=min(2, os.cpu_count() or 1),
             progress=progress,
+            note=shown.note,
         )
         times = breakdowns(inputs.scenario, inputs.demands, inputs.seed, replications=replications)
     except ValueError as error:

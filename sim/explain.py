@@ -21,7 +21,9 @@ from experiments.catalogue import MetricKey
 from experiments.faults import Kill
 from experiments.workload import STEPS
 from sim.calibration import Calibration, Estimate
+from sim.engine.choice import engine_for, prepare
 from sim.predict import Scenario, spec_maker
+from sim.program import compile_program
 from sim.random import lognormal
 from sim.replication import Outcome, Spec, run
 from sim.workers import uninterrupted, worker_pool
@@ -242,6 +244,7 @@ def explain(
     top: int = 4,
     workers: int = 2,
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Explanation:
     """Say which parameters drive the metrics of ``scenario``.
 
@@ -255,6 +258,7 @@ def explain(
         top: calibrated parameters in the Sobol analysis, those with the largest effects on the metrics.
         workers: processes.
         progress: told after every run.
+        note: told what takes long besides runs: compiling the engine, once per installation.
 
     Raises:
         ValueError: something named is no metric, or fewer than two replications.
@@ -263,6 +267,16 @@ def explain(
         raise ValueError("differences need at least two replications: there is no interval from one")
     keys = [str(MetricKey.parse(key)) for key in metrics] or default_metrics(scenario)
     moves = parameters(scenario, calibration)
+    program = compile_program(
+        scenario.topology,
+        scenario.workload,
+        scenario.timeline,
+        calibration,
+        size=scenario.size,
+        platform=scenario.platform,
+    )
+    if engine_for(program) == "compiled":
+        prepare(note)
     points: list[Values] = [{}]
     for parameter in moves:
         points += [{parameter: parameter.low}, {parameter: parameter.high}]
