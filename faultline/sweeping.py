@@ -139,6 +139,7 @@ def run_sweep(
     cluster: str | None,
     journal: Path,
     progress: Callable[[int, int], None],
+    note: Callable[[str], None] | None = None,
 ) -> SweepResult:
     """Carry the sweep out.
 
@@ -158,6 +159,7 @@ def run_sweep(
             cluster=cluster,
             journal=journal,
             progress=progress,
+            note=note,
         )
     except (ValueError, SweepError) as error:
         raise InputError(str(error), file=str(first.experiment.file)) from None

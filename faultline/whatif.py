@@ -38,6 +38,8 @@ def compare_inputs(first: Inputs, second: Inputs, names: tuple[str, str], shown:
             replications=first.replications,
             workers=min(2, os.cpu_count() or 1),
             progress=progress,
+            engine=first.engine,
+            note=shown.note,
         )
     except ValueError as error:
         raise InputError(str(error), file=str(first.experiment.file)) from None

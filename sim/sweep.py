@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.calibration import Calibration
+from sim.engine.choice import Engine, engine_for, prepare
 from sim.journal import Journal, Metrics, metrics_of
 from sim.predict import Scenario, spec_maker
 from sim.program import compile_program
@@ -70,6 +71,7 @@ class _Plan:
     keys: list[str] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
     lots: list[Lot] = field(default_factory=list)
+    compiled: bool = False
 
 
 def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -91,6 +93,8 @@ def sweep(
     cluster: Any = None,
     journal: str | Path | None = None,
     progress: Progress | None = None,
+    engine: Engine = "compiled",
+    note: Callable[[str], None] | None = None,
 ) -> SweepResult:
     """Simulate every point, ``replications`` times each.
 
@@ -107,6 +111,8 @@ def sweep(
             `distributed.Client`.
         journal: file of results; a sweep that was interrupted, on whatever machine, goes on from it.
         progress: told after every lot, what was recorded before included.
+        engine: `compiled` or `reference`; both give the same numbers.
+        note: told when the engine has to be compiled first, once per installation.
 
     Raises:
         ValueError: no points, fewer than two replications, or a topology that nobody can ask.
@@ -116,9 +122,11 @@ def sweep(
     if not points or replications < 2:
         raise ValueError("a sweep needs a point, and two replications of each for an interval")
     with closing(Journal(journal)) as book:
-        plan = _plan(points, calibration or Calibration.default(), seed, replications, workers, book)
+        plan = _plan(points, calibration or Calibration.default(), seed, engine, replications, workers, book)
         total = len(set(plan.keys)) * replications
         done = total - sum(len(lot.numbers) for lot in plan.lots)
+        if plan.compiled and plan.lots and cluster is None:
+            prepare(note)  # once, rather than in every worker
         if progress is not None:
             progress(done, total)
         with closing(_carry_out(plan.lots, workers, cluster)) as lots:
@@ -137,6 +145,7 @@ def _plan(
     points: Sequence[Point],
     calibration: Calibration,
     seed: int,
+    engine: Engine,
     replications: int,
     workers: int,
     book: Journal,
@@ -153,14 +162,15 @@ def _plan(
             demands,
             size=scenario.size,
             platform=scenario.platform,
-        ).hash
-        key = journal_key(program, demands, seed)
-        plan.hashes.append(program)
+        )
+        plan.compiled = plan.compiled or engine_for(program, engine) == "compiled"
+        key = journal_key(program.hash, demands, seed, engine)
+        plan.hashes.append(program.hash)
         plan.keys.append(key)
         if key not in todo:
             recorded = book.done(key)
             missing = [number for number in range(replications) if number not in recorded]
-            todo[key] = spec_maker(scenario, demands, seed)(0), missing
+            todo[key] = spec_maker(scenario, demands, seed, engine)(0), missing
     left = sum(len(missing) for _, missing in todo.values())
     most = max(1, min(replications, left // (SMALLEST_LOTS * max(1, workers))))
     for key, (spec, missing) in todo.items():
@@ -169,9 +179,9 @@ def _plan(
     return plan
 
 
-def journal_key(program: str, calibration: Calibration, seed: int) -> str:
+def journal_key(program: str, calibration: Calibration, seed: int, engine: Engine = "compiled") -> str:
     """What a replication follows from but for its number: program, calibration, seed, and this model."""
-    text = "\n".join([program, calibration.hash, str(seed), model_version()])
+    text = "\n".join([program, calibration.hash, str(seed), engine, model_version()])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,11 +7,12 @@ cancels in each pair of replications.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sim.calibration import Calibration
+from sim.engine.choice import Engine, engine_for, prepare
 from sim.predict import Scenario, spec_maker
 from sim.program import compile_program
 from sim.replication import Outcome
@@ -80,6 +81,8 @@ def compare(
     workers: int = 2,
     level: float = CONFIDENCE_LEVEL,
     progress: Progress | None = None,
+    engine: Engine = "compiled",
+    note: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Run both scenarios under common random numbers.
 
@@ -94,6 +97,8 @@ def compare(
         workers: processes; 1 runs everything in this one.
         level: of the intervals of the differences.
         progress: told after every replication, of both sides together.
+        engine: `compiled` or `reference`; both give the same numbers.
+        note: told when the engine has to be compiled first, once per installation.
 
     Raises:
         ValueError: fewer than two replications, or a topology that nobody can ask.
@@ -114,6 +119,8 @@ def compare(
             platform=scenario.platform,
         )
         programs.append(compiled.hash)
+        if engine_for(compiled, engine) == "compiled":
+            prepare(note)
     for index, (scenario, demands) in enumerate(pairs):
         before = index * replications
 
@@ -122,7 +129,9 @@ def compare(
                 progress(before + done, 2 * replications)
 
         sides.append(
-            replicate(spec_maker(scenario, demands, seed), replications, workers=workers, progress=told)
+            replicate(
+                spec_maker(scenario, demands, seed, engine), replications, workers=workers, progress=told
+            )
         )
     metrics, alone = contrasts(sides[0], sides[1], names, level)
     return Comparison(

@@ -112,6 +112,7 @@ def sweep(
             cluster=cluster,
             journal=journal or home.sweeps,
             progress=progress,
+            note=shown.note,
         )
     if output is not None:
         result.write(output)
