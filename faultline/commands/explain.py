@@ -56,7 +56,7 @@ def explain(
     ] = None,
     replications: Annotated[
         int, typer.Option("--replications", min=2, max=1000, help="Simulated runs of every point.")
-    ] = 2,
+    ] = 4,
     sobol: Annotated[
         int,
         typer.Option(

@@ -61,7 +61,10 @@ def experiment(own_place: Path) -> Path:
 
 def test_it_tells_parameters_and_phases(experiment: Path) -> None:
     """A table of what was moved, a table of where the time went, and how much was simulated."""
-    result = call("explain", str(experiment), "--metric", METRIC, "--calibration", "shipped")
+    result = call(
+        *("explain", str(experiment), "--metric", METRIC),
+        *("--calibration", "shipped", "--replications", "2"),
+    )
     assert result.exit_code == 0, result.output
     for words in ("access-token db cpu", "think", "chance (the run itself)", "share of spread"):
         assert words in result.stdout
@@ -74,7 +77,7 @@ def test_json_has_all_of_it(experiment: Path) -> None:
     """Sensitivity with intervals, Sobol indices, phases; what it was made for."""
     result = call(
         *("explain", str(experiment), "--metric", METRIC, "--calibration", "shipped", "--json"),
-        *("--sobol", "2", "--top", "1", "--profile", "indigo-iam"),
+        *("--sobol", "2", "--top", "1", "--profile", "indigo-iam", "--replications", "2"),
     )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
