@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -74,6 +75,7 @@ class Configuration:
         source: own address there.
         translations: own range and how others see it, where that differs.
         gateway: host name of the gateway's node, for companions; empty on the gateway itself.
+        members: addresses and ports of Services of single pods that their peers know them by.
     """
 
     site: str
@@ -89,6 +91,7 @@ class Configuration:
     source: str = ""
     translations: tuple[tuple[str, str], ...] = ()
     gateway: str = ""
+    members: tuple[tuple[str, int], ...] = ()
 
     def text(self) -> str:
         """As JSON."""
@@ -100,8 +103,9 @@ class Configuration:
         data: dict[str, Any] = json.loads(text)
         peers = tuple(Peer(**{**one, "ranges": tuple(one["ranges"])}) for one in data.pop("peers"))
         pairs = tuple((inside, outside) for inside, outside in data.pop("translations"))
+        members = tuple((address, port) for address, port in data.pop("members"))
         lists = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
-        return cls(**{**data, **lists}, peers=peers, translations=pairs)
+        return cls(**{**data, **lists}, peers=peers, translations=pairs, members=members)
 
 
 def wireguard_configuration(configuration: Configuration, private: str) -> str:
@@ -137,6 +141,51 @@ def nat_rules(configuration: Configuration) -> list[str]:
             rules.append(f"-A {POSTROUTING} -s {own} -d {remote} -j ACCEPT")
             rules.append(f"-A {POSTROUTING} -s {remote} -d {own} -j ACCEPT")
     return rules
+
+
+def member_rules(configuration: Configuration, found: Sequence[str]) -> list[str]:
+    """Rules by which a member comes to its peers from the address that they know it by.
+
+    Galera takes the sender's address for the member's own. Two members that dial each other at the same
+    moment would else see one member under two addresses, and the younger one gives up for good
+    (`gcomm/src/gmcast.cpp`, is_not_own_and_duplicate_exists). Which pod stands behind an address is read
+    from the rules that kube-proxy has written (`found`, as `iptables -S` prints them).
+    """
+    rules = []
+    for address, port in configuration.members:
+        wanted = ("KUBE-SERVICES", f"-d {address}/32 ", f"--dport {port} ")
+        chains = [
+            _target(line) for line in found if line.startswith(f"-A {wanted[0]} ") and _has(line, wanted)
+        ]
+        for _ in range(3):  # KUBE-EXT, KUBE-SVC, KUBE-SEP
+            following = [
+                _target(line)
+                for line in found
+                if line.startswith(tuple(f"-A {chain} " for chain in chains))
+                and _target(line).startswith("KUBE-S")
+            ]
+            chains = following or chains
+        pods = {
+            match[1]
+            for line in found
+            if chains
+            and line.startswith(tuple(f"-A {chain} " for chain in chains))
+            and (match := re.search(r"--to-destination ([0-9.]+):", line))
+        }
+        if len(pods) == 1:
+            rules.append(
+                f"-A {POSTROUTING} -s {pods.pop()} -p tcp --dport {port} -j SNAT --to-source {address}"
+            )
+    return rules
+
+
+def _has(line: str, words: Sequence[str]) -> bool:
+    return all(word in line + " " for word in words)
+
+
+def _target(line: str) -> str:
+    match = re.search(r"-j (\S+)", line)
+    return match[1] if match else ""
 
 
 def mangle_rules(configuration: Configuration) -> list[str]:
@@ -183,21 +232,25 @@ class Rules:
     """The lab's own chains, and the jumps to them that must come first."""
 
     def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
         self._tables = {
             "nat": ({"POSTROUTING": POSTROUTING, "PREROUTING": PREROUTING}, nat_rules(configuration)),
             "mangle": ({"FORWARD": FORWARD}, mangle_rules(configuration)),
         }
+        self._written: dict[str, list[str]] = {}
 
     def ensure(self) -> None:
-        """Put in place what is missing, or no longer the first."""
-        for table, (jumps, rules) in self._tables.items():
+        """Put in place what is missing, has changed, or is no longer the first."""
+        for table, (jumps, fixed) in self._tables.items():
             found = run(["iptables", "-w", "5", "-t", table, "-S"]).splitlines()
-            if sum(line.startswith(tuple(f"-A {own}" for own in jumps.values())) for line in found) != len(
-                rules
-            ):
+            moving = member_rules(self._configuration, found) if table == "nat" else []
+            rules = [*moving, *fixed]
+            present = sum(line.startswith(tuple(f"-A {own}" for own in jumps.values())) for line in found)
+            if present != len(rules) or self._written.get(table) != rules:
                 chains = "".join(f":{own} - [0:0]\n" for own in jumps.values())
                 text = f"*{table}\n{chains}" + "".join(f"{rule}\n" for rule in rules) + "COMMIT\n"
                 run(["iptables-restore", "-w", "5", "--noflush"], stdin=text)
+                self._written[table] = rules
             for chain, own in jumps.items():
                 entries = [line for line in found if line.startswith(f"-A {chain} ")]
                 if entries[:1] == [f"-A {chain} -j {own}"]:

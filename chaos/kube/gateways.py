@@ -17,11 +17,11 @@ from chaos.kube.api import Object
 from chaos.kube.gateway import Configuration, Peer
 from chaos.kube.manifests.objects import CONFIG_ANNOTATION
 from chaos.kube.settings import node_name
-from chaos.lab.layout import WIREGUARD_PORT, Layout
+from chaos.lab.layout import GALERA_PORT, WIREGUARD_PORT, Layout
 from chaos.wan import wireguard
 from chaos.wan.plan import Plan
 from topologies.kubernetes import Kubernetes
-from topologies.model import Topology
+from topologies.model import Galera, Topology
 
 GATEWAY = "gateway"
 COMPANION = "gateway-companion"
@@ -103,6 +103,11 @@ def configurations(
             ),
             source=layout.public(site),
             translations=((own, shown),) if own != shown else (),
+            members=tuple(
+                (one.address, GALERA_PORT)
+                for one in addresses.at(site)
+                if one.pod is not None and isinstance(topology.services[one.service], Galera)
+            ),
         )
     return found
 

@@ -10,7 +10,13 @@ import pytest
 from chaos.errors import LabError
 from chaos.kube import gateways
 from chaos.kube.addresses import Addresses
-from chaos.kube.gateway import Configuration, mangle_rules, nat_rules, wireguard_configuration
+from chaos.kube.gateway import (
+    Configuration,
+    mangle_rules,
+    member_rules,
+    nat_rules,
+    wireguard_configuration,
+)
 from chaos.lab.layout import Layout
 from chaos.services import deployment
 from chaos.wan.plan import plan
@@ -101,6 +107,44 @@ def test_overlapping_ranges_are_translated_one_to_one_at_the_gateway() -> None:
     # The translation comes before the rules that end the search.
     ends = [number for number, rule in enumerate(rules) if rule.endswith("ACCEPT")]
     assert max(n for n, rule in enumerate(rules) if "NETMAP" in rule) < min(ends)
+
+
+KUBE_PROXY = """\
+-A KUBE-SERVICES -d 10.201.0.33/32 -p tcp -m comment --comment "x/db-0:galera cluster IP" -m tcp --dport 4567 -j KUBE-SVC-A
+-A KUBE-SERVICES -d 10.201.0.33/32 -p tcp -m comment --comment "x/db-0:mysql cluster IP" -m tcp --dport 3306 -j KUBE-SVC-B
+-A KUBE-SVC-A ! -s 10.101.0.0/16 -d 10.201.0.33/32 -p tcp -m tcp --dport 4567 -j KUBE-MARK-MASQ
+-A KUBE-SVC-A -m comment --comment "x/db-0:galera -> 10.101.0.7:4567" -j KUBE-SEP-C
+-A KUBE-SVC-B -m comment --comment "x/db-0:mysql -> 10.101.0.7:3306" -j KUBE-SEP-D
+-A KUBE-SEP-C -s 10.101.0.7/32 -m comment --comment "x/db-0:galera" -j KUBE-MARK-MASQ
+-A KUBE-SEP-C -p tcp -m comment --comment "x/db-0:galera" -m tcp -j DNAT --to-destination 10.101.0.7:4567
+-A KUBE-SEP-D -p tcp -m comment --comment "x/db-0:mysql" -m tcp -j DNAT --to-destination 10.101.0.9:3306
+""".splitlines()  # noqa: E501
+"""What kube-proxy writes for a Service with one pod (Kubernetes 1.34, iptables mode)."""
+
+
+def test_a_member_comes_from_the_address_its_peers_know() -> None:
+    """Galera refuses a member that it sees under two addresses: what it sends leaves as its Service."""
+    ral = kept(topology(name="iris-2site-galera"))["ral"]
+    assert ral.members == (("10.201.0.33", 4567),)
+    assert member_rules(ral, KUBE_PROXY) == [
+        "-A FAULTLINE-POST -s 10.101.0.7 -p tcp --dport 4567 -j SNAT --to-source 10.201.0.33"
+    ]
+
+
+def test_a_member_is_found_behind_an_external_address() -> None:
+    """With overlapping ranges kube-proxy has one more chain between the address and the pod."""
+    cam = kept(topology("links[0].nat=true", name="iris-2site-galera"))["cam"]
+    external = [line.replace("10.201.0.33/32", "10.202.0.33/32") for line in KUBE_PROXY]
+    external[0] = external[0].replace("KUBE-SVC-A", "KUBE-EXT-A")
+    external += ["-A KUBE-EXT-A -j KUBE-MARK-MASQ", "-A KUBE-EXT-A -j KUBE-SVC-A"]
+    assert member_rules(cam, external) == [
+        "-A FAULTLINE-POST -s 10.101.0.7 -p tcp --dport 4567 -j SNAT --to-source 10.202.0.33"
+    ]
+
+
+def test_without_a_pod_there_is_nothing_to_translate() -> None:
+    """A Service without endpoints has no chain of its own."""
+    assert member_rules(kept(topology())["ral"], []) == []
 
 
 def test_segments_fit_into_the_tunnel() -> None:
