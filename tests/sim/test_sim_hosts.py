@@ -6,6 +6,7 @@ import pytest
 
 from experiments.workload import Workload
 from sim.calibration import Calibration, Estimate
+from sim.engine.choice import ENGINES, simulation_of
 from sim.engine.reference import Simulation
 from sim.profile import load
 from sim.program import compile_program
@@ -75,3 +76,22 @@ def test_the_database_of_another_site_is_a_round_trip_away_on_the_same_host() ->
     far = requests["latency"].max()
     assert far == pytest.approx(92 * 0.02 + 0.0141, rel=0.05)
     assert requests["latency"].min() < 0.1
+
+
+@pytest.mark.parametrize("flow", ["workflow", "userinfo", "revoke"])
+@pytest.mark.parametrize("members", [{"b": 1}, {"a": 1, "b": 1}], ids=["database away", "two members"])
+def test_both_engines_agree_on_a_shared_host(flow: str, members: dict[str, int]) -> None:
+    """The real service's requests, sites of one host: the same to the last bit."""
+    found = topology("box", 0.005, members)
+    workload = Workload.model_validate(
+        {"flow": flow, "users": 6, "think": 0.1, "duration": 6.0, "warmup": 0.0, "probes": []}
+    )
+    calibration = load("indigo-iam").calibrated(Calibration.default(), found)
+    program = compile_program(found, workload, (), calibration, size="production")
+    runs = []
+    for engine in ENGINES:
+        simulation = simulation_of(program, 1, engine)
+        simulation.run_until(6.0)
+        runs.append(simulation.observation().requests)
+    assert len(runs[0]) > 20
+    assert runs[0].equals(runs[1])

@@ -239,7 +239,7 @@ class Replica(Daemon):
         memory.i64[connections + w.O_IDLE] = memory.block(settings["pool"] + MINIMUM_IDLE)
         memory.i64[here + w.R_THREADS], memory.i64[here + w.R_CONNECTIONS] = threads, connections
         memory.i64[here + w.R_MEMBER] = member.record
-        memory.i64[here + w.R_TOGETHER] = member.cpu is self.cpu
+        memory.i64[here + w.R_TOGETHER] = member.cpu is self.cpu and member.site == self.site
         memory.f64[here + w.R_RTT] = world.program.costs["statement_rtt"][0]
         self._fresh()
 
