@@ -153,10 +153,7 @@ class Connections:
             if relay not in (i, j) and self._alive(i, relay) and self._alive(relay, j):
                 if self._members[i].answering and self._members[j].answering:
                     self._relay[i][j] = self._relay[j][i] = relay
-                    for one, other in ((i, j), (j, i)):
-                        for parcel in self._parcels.pop((one, other), ()):
-                            at = self._world.env.now + self._through(one, relay, other, 500)
-                            self._deliver_at(one, other, at, parcel.arrive)
+                    self._send_through(i, j, relay)
                 return
 
     def _unlink(self, i: int, j: int) -> None:
@@ -239,6 +236,14 @@ class Connections:
         """Until two members are connected a common peer passes their broadcasts on (F_RELAY)."""
         if not self.linked[a][b]:
             self._relay[a][b] = self._relay[b][a] = relay
+            self._send_through(a, b, relay)
+
+    def _send_through(self, i: int, j: int, relay: int) -> None:
+        """What waits for the link between two members goes over the relay, before what follows."""
+        for one, other in ((i, j), (j, i)):
+            for parcel in self._parcels.pop((one, other), ()):
+                at = self._world.env.now + self._through(one, relay, other, 500)
+                self._deliver_at(one, other, at, parcel.arrive)
 
     def _draw(self) -> float:
         return self._draws.uniform(self._draws.next())

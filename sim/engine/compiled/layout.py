@@ -180,7 +180,7 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
 ) = range(22)
 
 # why the kernel returns
-DONE, UP_PYTHON, UP_ARRIVE, UP_FLOW, UP_CAUSAL, UP_SUBMIT, UP_ROOM = range(7)
+DONE, UP_PYTHON, UP_ARRIVE, UP_FLOW, UP_CAUSAL, UP_SUBMIT, UP_ROOM, UP_LOST = range(8)
 
 # where a request is
 (

@@ -296,7 +296,7 @@ def arrived(i64: Ints, f64: Floats, message: int, member: int) -> int:
     n = i64[db + w.E_COUNT]
     sender = i64[message + w.Y_SENDER]
     f64[i64[db + w.E_HEARD] + index * n + sender] = f64[w.NOW]
-    put_receive(
+    in_order = put_receive(
         state_of(i64, f64, view, n),
         index,
         i64[message + w.Y_KIND],
@@ -309,6 +309,8 @@ def arrived(i64: Ints, f64: Floats, message: int, member: int) -> int:
         outbox_of(i64, f64, db),
     )
     forget_message(i64, f64, message)
+    if not in_order:
+        return w.UP_LOST
     carry_out(i64, f64, db, view, index)
     return 0
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from experiments.faults import ScheduledFault
 from experiments.observation import OUTCOMES, REQUEST_COLUMNS, Audit, Event, Observation
 from sim.engine import reference
+from sim.engine.compiled import events as kernels
 from sim.engine.compiled import layout as w
 from sim.engine.compiled import loop
 from sim.engine.compiled.deployment import Deployment
@@ -27,6 +28,12 @@ _LOG = {
     w.LOG_DNS_UP: "dns.up",
     w.LOG_DNS_DOWN: "dns.down",
 }
+
+
+def _fates(outcome: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Of writes: how many acknowledged, of those lost, in doubt, of those found committed."""
+    ok, doubtful = outcome == w.OK, np.isin(outcome, sorted(_OPEN))
+    return np.array([ok.sum(), (ok & ~kept).sum(), doubtful.sum(), (doubtful & kept).sum()])
 
 
 class Simulation(reference.Simulation):
@@ -47,8 +54,8 @@ class Simulation(reference.Simulation):
         self._undo.clear()
         self._windows.clear()
         self._chunks: list[NDArray[np.int64]] = []
-        self._audited: list[tuple[int, int]] = []
-        self._counts = [0, 0, 0, 0]  # acknowledged, lost, in doubt, found
+        self._writes = np.zeros((0, 2), dtype=np.int64)
+        self._counts = np.zeros(4, dtype=np.int64)
         for data in program.faults:
             scheduled = TypeAdapter(ScheduledFault).validate_python(data)
             self._model.world.at(
@@ -73,6 +80,8 @@ class Simulation(reference.Simulation):
                 self._database(int(memory.i64[b + w.B_DATABASE])).group.arrived(
                     a, int(memory.i64[b + w.B_INDEX])
                 )
+            elif why == w.UP_LOST:
+                raise ValueError("a member got a message of the total order before an earlier one")
             elif why == w.UP_ROOM:
                 self._drain()
                 memory.make_room()
@@ -130,12 +139,29 @@ class Simulation(reference.Simulation):
             words = memory.i64[start : start + rows * w.ROW_WORDS]
             self._chunks.append(words.reshape(rows, w.ROW_WORDS).copy())
             memory.i64[w.ROWS_LEN] = 0
-        start = int(memory.i64[w.AUDIT])
-        for number in range(int(memory.i64[w.AUDIT_LEN])):
-            self._audited.append(
-                (int(memory.i64[start + 2 * number]), int(memory.i64[start + 2 * number + 1]))
-            )
-        memory.i64[w.AUDIT_LEN] = 0
+        start, length = int(memory.i64[w.AUDIT]), int(memory.i64[w.AUDIT_LEN])
+        if length:
+            fresh = memory.i64[start : start + 2 * length].reshape(length, 2)
+            self._writes = np.concatenate([self._writes, fresh])
+            memory.i64[w.AUDIT_LEN] = 0
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count the writes whose fate is sealed, and forget them: memory must not grow with time."""
+        words = self._model.memory.i64
+        outcome, tx = self._writes.T
+        known = tx > 0
+        committed, seqno = words[tx + w.T_COMMITTED] > 0, words[tx + w.T_SEQNO]
+        everywhere = min(member.visible for member in self._model.members)
+        never = ~committed & ((seqno > 0) | (words[tx + w.T_ANSWER] == w.IDLE))
+        final = ~known | (committed & (seqno <= everywhere)) | never
+        kept = known & committed & (words[tx + w.T_SURVIVED] > 0)
+        self._counts += _fates(outcome[final], kept[final])
+        gone = tx[final & known]
+        words[gone + w.T_REFERENCES] -= 1
+        for free in gone[words[gone + w.T_REFERENCES] == 0]:
+            kernels.give(words, self._model.memory.f64, w.FREE_TX, free)
+        self._writes = self._writes[~final]
 
     def events(self) -> list[Event]:
         """Component events so far, ordered by time."""
@@ -145,28 +171,21 @@ class Simulation(reference.Simulation):
     def _audit(self) -> Audit:
         self._drain()
         memory = self._model.memory
-        acknowledged_, lost, in_doubt, found = self._counts
-        divergent = 0
-        behind = [m for m in self._model.members if not m.serving()]
-        writes = list(self._audited)
+        behind = [m.visible for m in self._model.members if not m.serving()]
+        writes = self._writes.tolist()
         call = int(memory.i64[w.ALL_CALLS])
         while call:
-            writes_ = memory.i64[memory.i64[w.WRITING] + memory.i64[call + w.C_KIND]]
-            if memory.i64[call + w.C_ALIVE] and writes_:
-                writes.append((int(memory.i64[call + w.C_OUTCOME]), int(memory.i64[call + w.C_TX])))
+            may_write = memory.i64[memory.i64[w.WRITING] + memory.i64[call + w.C_KIND]]
+            if memory.i64[call + w.C_ALIVE] and may_write:
+                writes.append([int(memory.i64[call + w.C_OUTCOME]), int(memory.i64[call + w.C_TX])])
             call = int(memory.i64[call + w.C_ALL])
-        for outcome, tx in writes:
-            kept = bool(tx and memory.i64[tx + w.T_COMMITTED] and memory.i64[tx + w.T_SURVIVED])
-            if outcome == w.OK:
-                acknowledged_ += 1
-                lost += not kept
-            elif outcome in _OPEN:
-                in_doubt += 1
-                found += kept
-            if kept and any(m.visible < memory.i64[tx + w.T_SEQNO] for m in behind):
-                divergent += 1
-        lookups = f"all {acknowledged_ + in_doubt} writes, in the model"
-        return Audit(acknowledged_, lost, divergent, in_doubt, found, lookups)
+        outcome, tx = np.array(writes, dtype=np.int64).reshape(len(writes), 2).T
+        words = memory.i64
+        kept = (tx > 0) & (words[tx + w.T_COMMITTED] > 0) & (words[tx + w.T_SURVIVED] > 0)
+        acknowledged, lost, in_doubt, found = (self._counts + _fates(outcome, kept)).tolist()
+        divergent = int((kept & (words[tx + w.T_SEQNO] > min(behind))).sum()) if behind else 0
+        lookups = f"all {acknowledged + in_doubt} writes, in the model"
+        return Audit(acknowledged, lost, divergent, in_doubt, found, lookups)
 
     def observation(self) -> Observation:
         """Everything seen so far."""
