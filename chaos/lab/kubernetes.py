@@ -30,7 +30,7 @@ from chaos.faults.context import Network
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host import processes
 from chaos.host.processes import Process
-from chaos.kube import existing, portforward, watch
+from chaos.kube import existing, portforward, surroundings, watch
 from chaos.kube.addresses import NAMESPACE, Addresses
 from chaos.kube.api import Cluster, Refused, condition
 from chaos.kube.clusters import DIRECTORY, kubeconfig
@@ -171,7 +171,7 @@ class KubernetesLab(HostLab):
 
     def _addresses(self, topology: Topology) -> Addresses:
         ranges = {
-            site: (existing.pod_range(cluster), existing.service_range(cluster))
+            site: (surroundings.pod_range(cluster), surroundings.service_range(cluster))
             for site, cluster in self._clusters().items()
         }
         return Addresses.of(topology).within(ranges)
@@ -205,14 +205,14 @@ class KubernetesLab(HostLab):
         sites = {site for service in topology.services_of(Haproxy).values() for site in service.sites}
         for site in sorted(sites):
             own = self._access.front_ends.get(site)
-            first = existing.nodes(self._clusters()[site])[0]
+            first = surroundings.nodes(self._clusters()[site])[0]
             front_ends[own or f"{first[1]}:{self._access.node_port}"] = site
         notes = {
             "front_ends": front_ends,
             "observer": secrets.observer_password,
             "allow_nodes": self._access.allow_nodes,
             "nodes": {
-                site: [name for name, _ in existing.nodes(cluster)]
+                site: [name for name, _ in surroundings.nodes(cluster)]
                 for site, cluster in self._clusters().items()
             },
         }
@@ -244,7 +244,7 @@ class KubernetesLab(HostLab):
         cluster = self._clusters()[site]
         return {
             "kubernetes": cluster.version(),
-            "nodes": len(existing.nodes(cluster)),
+            "nodes": len(surroundings.nodes(cluster)),
             "image": self._access.image or LAB_IMAGE,
         }
 

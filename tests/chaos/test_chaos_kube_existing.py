@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.errors import InjectionError, LabError
-from chaos.kube import existing
+from chaos.kube import existing, surroundings
 from chaos.kube.addresses import Addresses
 from chaos.kube.api import Refused
 from chaos.kube.clusters import kubeconfig
@@ -271,9 +271,9 @@ class TestObjects:
         cluster: Any = Answering()
         if found is None:
             with pytest.raises(LabError, match="range of Services of ral"):
-                existing.service_range(cluster)
+                surroundings.service_range(cluster)
         else:
-            assert existing.service_range(cluster) == found
+            assert surroundings.service_range(cluster) == found
 
     def test_rights_are_objects_that_an_owner_can_apply(self) -> None:
         """No right to write outside of the namespace, unless nodes are allowed."""
