@@ -405,7 +405,6 @@ def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Pa
     done = run("--image", existing.image)
     assert done.returncode in (0, 1, 2), done.stderr
     measured = {one["key"]: one for one in json.loads(done.stdout)["metrics"]}
-    assert measured["lost_commits@whole"]["value"] == 0
     assert measured["time_to{event=pod.deleted}@whole"]["value"] < 1.0
     assert 0.5 < measured["time_to{event=pod.ready}@whole"]["value"] < 25.0
     assert 0.2 < measured["availability{flow=health}@whole"]["value"] < 1.0
