@@ -276,3 +276,50 @@ class TestGenerated:
     def test_same_answer(self, case: tuple[Program, int, float]) -> None:
         """Same as above, for deployments that nobody has thought of."""
         assert differences(*case) == []
+
+
+class TestCommitsLeftBehind:
+    """A service that dies while the database still commits for it."""
+
+    @pytest.mark.parametrize("seed", [0, 5, 9])
+    def test_their_answers_reach_nobody(self, seed: int) -> None:
+        """The commit goes on without its request, which must not be woken by it wherever it is by then."""
+        sites = {"ral": 0.3, "cam": 0.3, "edi": 4.0, "man": 0.3}
+        names = list(sites)
+        topology = Topology.model_validate(
+            {
+                "topology": "two-nodes-a-site",
+                "sites": {name: {"nodes": 2, "cpu": cpu} for name, cpu in sites.items()},
+                "links": [
+                    {"between": (a, b), "rtt": 0.002} for i, a in enumerate(names) for b in names[i + 1 :]
+                ],
+                "services": {
+                    "iam": {
+                        "kind": "indigo-iam",
+                        "replicas": {"ral": 2, "cam": 2, "edi": 1, "man": 1},
+                        "database": "db",
+                        "reuse_refresh_token": False,
+                        "clear_access_tokens_on_refresh": False,
+                    },
+                    "db": {"kind": "galera", "members": dict.fromkeys(names[:3], 1)},
+                    "web": {"kind": "nginx", "sites": names, "upstream": "iam"},
+                    "frontend": {
+                        "kind": "haproxy",
+                        "sites": names,
+                        "backend": "web",
+                        "reach": "local",
+                        "check": {"kind": "http", "inter": 1.0},
+                    },
+                },
+                "clients": {f"{name}-users": {"site": name, "resolver_cache": 2.0} for name in names},
+            }
+        )
+        probes = (
+            ProbeStream(flow="health", rate=2.0, timeout=2.0),
+            ProbeStream(flow="access-token", rate=1.0),
+        )
+        asked = Workload(users=28, ramp=20.0, think=0.2, duration=12.0, warmup=1.0, probes=probes)
+        killed = ScheduledFault(
+            name="stop", fault=Kill(target="iam@cam", signal="TERM"), at=5.5, duration=4.0
+        )
+        assert differences(compile_program(topology, asked, [killed]), seed, 12.0) == []

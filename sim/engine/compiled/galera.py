@@ -199,7 +199,9 @@ def answer(i64: Ints, f64: Floats, tx: int, value: int) -> None:
     i64[tx + w.T_ANSWER] = w.GRANTED
     i64[tx + w.T_VALUE] = value
     call = i64[tx + w.T_CALL]
-    push(i64, f64, 0.0, w.RESUME_CALL, call, i64[call + w.C_TOKEN])
+    # its request may be gone: the service's process died
+    if i64[call + w.C_TX] == tx and w.PC_SUBMIT <= i64[call + w.C_PC] <= w.PC_ANSWER:
+        push(i64, f64, 0.0, w.RESUME_CALL, call, i64[call + w.C_TOKEN])
 
 
 @kernel

@@ -117,6 +117,7 @@ def fail(i64: Ints, f64: Floats, call: int, conflict: bool) -> bool:
 def interrupt(i64: Ints, f64: Floats, call: int, cause: int) -> bool:
     """A process died with the request inside (``cause``), or its transaction was aborted (0)."""
     i64[call + w.C_TOKEN] += 1
+    i64[call + w.C_TICKET] = 0
     pc = i64[call + w.C_PC]
     replica = i64[call + w.C_REPLICA]
     if pc == w.PC_THREAD:
