@@ -120,11 +120,33 @@ def courses_of(observation: Observation) -> dict[str, NDArray[np.float64]]:
     throughput = np.histogram((start + latency)[ok], edges)[0].astype(np.float64)
     errors = np.histogram(start[~ok], edges)[0].astype(np.float64)
     quantiles = np.full((2, bins), np.nan)
-    where = start[ok].astype(np.int64)
-    for second in np.unique(where):
-        if second < bins:
-            quantiles[:, second] = np.percentile(latency[ok][where == second], [50, 95])
+    inside = ok & (start < bins)
+    seconds, found = by_second(start[inside].astype(np.int64), latency[inside], (0.5, 0.95))
+    quantiles[:, seconds] = found
     return dict(zip(COURSES, (throughput, quantiles[0], quantiles[1], errors), strict=True))
+
+
+def by_second(
+    second: NDArray[np.int64], values: NDArray[np.float64], quantiles: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Quantiles (linear interpolation, as numpy's) of the values of each second, all seconds at once.
+
+    Returns:
+        The seconds with values, ascending, and a row per quantile.
+    """
+    order = np.lexsort((values, second))
+    ordered = values[order]
+    seconds, first, count = np.unique(second[order], return_index=True, return_counts=True)
+    found = np.empty((len(quantiles), len(seconds)))
+    for row, quantile in enumerate(quantiles):
+        position = quantile * (count - 1)
+        below = np.floor(position).astype(np.int64)
+        share = position - below
+        low = ordered[first + below]
+        high = ordered[first + np.minimum(below + 1, count - 1)]
+        step = high - low
+        found[row] = np.where(share >= 0.5, high - step * (1 - share), low + step * share)
+    return seconds, found
 
 
 def warmup_of(observation: Observation) -> float:
