@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim.protocols.evs import order_time
 from topologies.graph import link_between, one_way_delay
 from topologies.model import Galera, Topology
 
 __all__ = ["commit_latency", "member_delays", "order_time", "ordering_times", "visibility"]
+
+
+def order_time(delay: list[list[float]], origin: int, member: int) -> float:
+    """Seconds until a lone message of ``origin`` is delivered at ``member``, all others idle.
+
+    ``t(A, i) = max_k { max_j [d(A,j) + d(j,k)] + d(k,i) }`` over one-way delays ``delay[a][b]``
+    (components.md 1.2). For two members the origin needs one RTT, for three and more 1.5 RTT.
+    """
+    n = len(delay)
+    return max(max(delay[origin][j] + delay[j][k] for j in range(n)) + delay[k][member] for k in range(n))
 
 
 def ordering_times(delay: Sequence[Sequence[float]]) -> list[list[float]]:

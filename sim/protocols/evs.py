@@ -71,10 +71,8 @@ __all__ = [
     "causal_read",
     "complete",
     "flush",
-    "in_flight",
     "keepalive",
     "new_view",
-    "order_time",
     "receive",
     "recovered",
     "safe",
@@ -283,28 +281,6 @@ def transitional(state: EvsState, survivors: list[int]) -> dict[int, list[Delive
                     _append_slot(state, seq, origin, _OUT)
         deliveries[member] = step_of(_OUT, member).deliveries
     return deliveries
-
-
-def in_flight(state: EvsState, survivors: list[int]) -> list[int]:
-    """Payloads submitted in this view that no survivor holds: lost for the survivors when the view ends."""
-    lost: list[int] = []
-    for origin in state.members:
-        if origin in survivors:
-            continue
-        reached = max((state.held[member * state.n + origin] for member in survivors), default=-1)
-        for count in range(_first_needed(state, origin, reached + 1), state.submitted[origin]):
-            lost.append(state.payload[origin * PAYLOADS + count % PAYLOADS])
-    return lost
-
-
-def order_time(delay: list[list[float]], origin: int, member: int) -> float:
-    """Seconds until a lone message of ``origin`` is delivered at ``member``, all others idle.
-
-    ``t(A, i) = max_k { max_j [d(A,j) + d(j,k)] + d(k,i) }`` over one-way delays ``delay[a][b]``
-    (components.md 1.2). For two members the origin needs one RTT, for three and more 1.5 RTT.
-    """
-    n = len(delay)
-    return max(max(delay[origin][j] + delay[j][k] for j in range(n)) + delay[k][member] for k in range(n))
 
 
 def clear(out: Outbox) -> None:

@@ -9,8 +9,8 @@ from experiments.workload import STEPS, users_per_population
 from sim.engine.compiled import events
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.databases import Cluster, Database, Member, Primary
+from sim.engine.compiled.endings import ROW_WORDS
 from sim.engine.compiled.processes import Daemon, FrontEnd, Nginx, Replica, World
-from sim.engine.compiled.service import ROW_WORDS
 from sim.engine.sessions import Sessions
 from sim.program import Component, Program
 from sim.protocols import dns

@@ -6,6 +6,7 @@ from __future__ import annotations
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.cpus import served
 from sim.engine.compiled.database import flush, start_flush
+from sim.engine.compiled.endings import interrupt
 from sim.engine.compiled.events import drop_top, give, push
 from sim.engine.compiled.frontends import front_end, reverse_proxy, travel
 from sim.engine.compiled.galera import can_send, committed, pump
@@ -14,7 +15,7 @@ from sim.engine.compiled.network import connecting, repair
 from sim.engine.compiled.order import arrive, arrived, broadcast_payload, is_quiet
 from sim.engine.compiled.replication import acknowledged, stream_received, stream_step, stream_visible
 from sim.engine.compiled.requests import finish, release_call
-from sim.engine.compiled.service import interrupt, serve
+from sim.engine.compiled.service import serve
 from sim.engine.compiled.users import check_step, dns_step, probe_step, record, user_answered, user_step
 from sim.protocols import flowcontrol
 
