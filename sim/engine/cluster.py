@@ -55,6 +55,7 @@ class Group:
         self.links = self._connections()
         self.membership.order = [first.state for _ in range(count)]
         self._armed = [inf] * count
+        self._resumes = [0.0] * count
         draws = world.streams.get("galera", "phase")
         for index, member in enumerate(self.members):
             # The members' clocks have drifted apart since the last view, when their timers started together.
@@ -171,12 +172,23 @@ class Group:
         for ticket in step.causal:
             self.galera.causal_point(ticket)
 
+    def _wait_for_cpu(self, peer: int) -> float:
+        """Seconds for which the member's group communication, a thread like others, is out of quota.
+
+        No message overtakes one that waits already, however the sums of times are rounded.
+        """
+        now = self.world.env.now
+        wait = max(self.members[peer].cpu.stalled(), self._resumes[peer] - now)
+        if wait <= 0:
+            return 0.0
+        self._resumes[peer] = now + wait
+        return wait
+
     def _evs_arrival(self, view: View, sender: int, peer: int, message: evs.Message) -> Callable[[], None]:
         def arrive() -> None:
-            stalled = self.members[peer].cpu.stalled()
-            if stalled:
-                # The member's group communication is a thread like others: out of quota, it waits too.
-                self.world.at(stalled, arrive)
+            wait = self._wait_for_cpu(peer)
+            if wait > 0:
+                self.world.at(wait, arrive)
                 return
             current, now = self.views[peer], self.world.env.now
             if current is view:

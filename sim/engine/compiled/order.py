@@ -281,8 +281,9 @@ def arrived(i64: Ints, f64: Floats, message: int, member: int) -> int:
     if i64[message + w.Y_KIND] >= w.CONTROL_MESSAGE:
         return w.UP_ARRIVE
     # group communication is a thread like others: out of quota, it waits too
-    wait = stalled(i64, f64, i64[member + w.A_CPU])
+    wait = max(stalled(i64, f64, i64[member + w.A_CPU]), f64[member + w.B_RESUMES] - f64[w.NOW])
     if wait > 0.0:
+        f64[member + w.B_RESUMES] = f64[w.NOW] + wait
         push(i64, f64, wait, w.ARRIVE_AGAIN, message, member)
         return 0
     current, view = i64[member + w.B_VIEW], i64[message + w.Y_VIEW]
