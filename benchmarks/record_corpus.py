@@ -1,4 +1,6 @@
-"""Run every experiment of the library on the local lab and record what was predicted and measured.
+"""Run experiments and record what was predicted and measured: all that need no clusters, or those named.
+
+Those that need clusters run on kind, the others on the local lab.
 
     python -m benchmarks.record_corpus [EXPERIMENT ...]      (root; about 3 minutes each)
 
@@ -22,6 +24,7 @@ from experiments.timeline import needs_clusters
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests" / "corpus" / "recorded"
 KEPT = ("key", "unit", "low", "point", "high", "value", "n", "resolution", "censored", "verdict", "headline")
+LAB = ("network", "nodes", "images", "quota_cores", "cpu_limits", "quota_period", "versions")
 ORDER = ("baseline", "site-cut", "member-kill", "primary-kill", "frontend-hang", "slow-link")
 
 
@@ -43,7 +46,8 @@ def recorded(run: Path) -> dict[str, Any]:
         "started": record["started"],
         "seed": record["seed"],
         "machine": record["machine"],
-        "lab": {key: record["lab"][key] for key in ("network", "quota_cores", "quota_period", "versions")},
+        "backend": measurement["backend"],
+        "lab": {key: record["lab"][key] for key in LAB if key in record["lab"]},
         "files": {name: file["sha256"] for name, file in record["files"].items()},
         "program": prediction["program_hash"],
         "calibration": prediction["calibration_hash"],
@@ -63,15 +67,16 @@ def summary(runs: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Recorded runs",
         "",
-        "Predicted, then measured, on the local lab: `make corpus`. One JSON file per experiment holds every",
-        "metric with the interval that was registered before the fault.",
+        "Predicted, then measured: on the local lab by `make corpus`, on kind by",
+        "`python -m benchmarks.record_corpus EXPERIMENT`. One JSON file per experiment holds every metric",
+        "with the interval that was registered before the fault.",
         "",
-        "| experiment | verdict | why |",
-        "|---|---|---|",
+        "| experiment | lab | verdict | why |",
+        "|---|---|---|---|",
     ]
     for name in sorted(runs, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         run = runs[name]
-        lines.append(f"| {name} | {run['verdict']} | {run['reason']} |")
+        lines.append(f"| {name} | {run.get('backend', 'local')} | {run['verdict']} | {run['reason']} |")
     facts = next(iter(runs.values()))
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["lab"]["versions"].items()))
     machine = ", ".join(f"{name} {value}" for name, value in sorted(facts["machine"].items()))
@@ -88,7 +93,8 @@ def main(names: list[str]) -> int:
         if faultline(home, "calibrate"):
             return 1
         for name in names or sorted(one for one in library() if not needs_clusters(load(one))):
-            code = faultline(home, "run", name, "--backend", "local")
+            backend = "kind" if needs_clusters(load(name)) else "local"
+            code = faultline(home, "run", name, "--backend", backend)
             if code not in (0, 1, 2):
                 failed.append(f"{name} (exit code {code})")
                 continue
