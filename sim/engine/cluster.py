@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.engine.links import Connections
 from sim.engine.world import World
-from sim.protocols import evs, membership
+from sim.protocols import evs, membership, tcp
 from sim.protocols.tables import members_of
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ class Group:
         wait = max(self.members[peer].cpu.stalled(), self._resumes[peer] - now)
         if wait <= 0:
             return 0.0
+        wait = tcp.in_order(now, now + wait, self._resumes[peer])
         self._resumes[peer] = now + wait
         return wait
 

@@ -91,9 +91,10 @@ class Connections:
         return network.delay(VPN, a, b, size) + network.delay(VPN, b, c, size)
 
     def _deliver_at(self, sender: int, peer: int, at: float, arrive: Callable[[], None]) -> None:
-        at = max(at, self._last[sender][peer])
-        self._last[sender][peer] = at
-        self._world.at(at - self._world.env.now, lambda: self._arrive(peer, arrive))
+        now = self._world.env.now
+        delay = tcp.in_order(now, at, self._last[sender][peer])
+        self._last[sender][peer] = now + delay
+        self._world.at(delay, lambda: self._arrive(peer, arrive))
 
     def _arrive(self, peer: int, arrive: Callable[[], None]) -> None:
         member = self._members[peer]

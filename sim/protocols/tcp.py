@@ -112,6 +112,17 @@ def resumed_after(sent: float, healed: float, rto: float, retries: int = DATA_RE
     return inf
 
 
+def in_order(now: float, at: float, before: float) -> float:
+    """Seconds from ``now`` until a segment arrives that is due ``at`` but not ahead of the one ``before`` it.
+
+    ``now`` plus the result is never less than ``before``, however the sum is rounded.
+    """
+    delay = max(at, before) - now
+    while now + delay < before:
+        delay += before - (now + delay)
+    return delay
+
+
 def syn_retransmissions(linear: int = 0) -> list[float]:
     """Times of the SYN retransmissions after a connect at 0.
 

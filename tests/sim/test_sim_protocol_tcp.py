@@ -102,3 +102,19 @@ class TestLoss:
         mean = sum(loss**n * (1 - loss) * tcp.loss_delay(rtt, n) for n in range(15))
         mean += loss**15 * tcp.loss_delay(rtt, 15)
         assert tcp.expected_extra_delay(rtt, loss) == pytest.approx(mean)
+
+
+class TestOrder:
+    """Segments of one connection stay in order."""
+
+    @given(
+        now=st.floats(0, 1e5),
+        due=st.floats(0, 1e3),
+        before=st.floats(0, 1e3),
+    )
+    def test_nothing_overtakes(self, now: float, due: float, before: float) -> None:
+        """An event loop's sum with it is at or after the segment before, and hardly after what is due."""
+        last = now + before
+        arrival = now + tcp.in_order(now, now + due, last)
+        assert arrival >= last
+        assert arrival == pytest.approx(max(now + due, last), rel=1e-15, abs=1e-12)

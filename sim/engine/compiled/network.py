@@ -13,11 +13,12 @@ from sim.engine.network import _SEGMENT, SAME_SITE
 from sim.program import VPN, VPN_OVERHEAD
 from sim.protocols import tcp
 
-_made = twins(tcp, ("rto", "loss_delay", "resumed_after", "connected_after"))
+_made = twins(tcp, ("rto", "loss_delay", "resumed_after", "connected_after", "in_order"))
 rto = _made["rto"]
 loss_delay = _made["loss_delay"]
 resumed_after = _made["resumed_after"]
 connected_after = _made["connected_after"]
+in_order = _made["in_order"]
 
 _RETRIES = tcp.DATA_RETRIES
 

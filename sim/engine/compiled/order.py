@@ -14,7 +14,7 @@ from sim.engine.compiled.cpus import stalled
 from sim.engine.compiled.events import append, give, node, push, take
 from sim.engine.compiled.galera import causal_point, delivered
 from sim.engine.compiled.jit import Floats, Ints, entry, inlined, kernel, twins
-from sim.engine.compiled.network import blocked, delay
+from sim.engine.compiled.network import blocked, delay, in_order
 from sim.program import VPN
 from sim.protocols import evs, membership
 from sim.protocols.evs_state import EvsState, Outbox
@@ -141,9 +141,9 @@ def new_message(i64: Ints, f64: Floats, db: int, kind: int, sender: int, size: i
 def deliver_at(i64: Ints, f64: Floats, db: int, sender: int, peer: int, at: float, message: int) -> None:
     """A message arrives at ``at``, after those sent to the peer before; takes over one reference."""
     place = i64[db + w.E_LAST] + sender * i64[db + w.E_COUNT] + peer
-    at = max(at, f64[place])
-    f64[place] = at
-    push(i64, f64, at - f64[w.NOW], w.ARRIVE, message, member_at(i64, f64, db, peer))
+    wait = in_order(f64[w.NOW], at, f64[place])
+    f64[place] = f64[w.NOW] + wait
+    push(i64, f64, wait, w.ARRIVE, message, member_at(i64, f64, db, peer))
 
 
 @kernel
@@ -283,6 +283,7 @@ def arrived(i64: Ints, f64: Floats, message: int, member: int) -> int:
     # group communication is a thread like others: out of quota, it waits too
     wait = max(stalled(i64, f64, i64[member + w.A_CPU]), f64[member + w.B_RESUMES] - f64[w.NOW])
     if wait > 0.0:
+        wait = in_order(f64[w.NOW], f64[w.NOW] + wait, f64[member + w.B_RESUMES])
         f64[member + w.B_RESUMES] = f64[w.NOW] + wait
         push(i64, f64, wait, w.ARRIVE_AGAIN, message, member)
         return 0
@@ -297,7 +298,7 @@ def arrived(i64: Ints, f64: Floats, message: int, member: int) -> int:
     n = i64[db + w.E_COUNT]
     sender = i64[message + w.Y_SENDER]
     f64[i64[db + w.E_HEARD] + index * n + sender] = f64[w.NOW]
-    in_order = put_receive(
+    accepted = put_receive(
         state_of(i64, f64, view, n),
         index,
         i64[message + w.Y_KIND],
@@ -310,7 +311,7 @@ def arrived(i64: Ints, f64: Floats, message: int, member: int) -> int:
         outbox_of(i64, f64, db),
     )
     forget_message(i64, f64, message)
-    if not in_order:
+    if not accepted:
         return w.UP_LOST
     carry_out(i64, f64, db, view, index)
     return 0
