@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
 from functools import partial
 from statistics import median
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from membership_cluster import RESOLUTION, Cluster
 
 from sim.protocols import evs
 from sim.protocols import membership as gm
-from sim.protocols.tables import mask_of, members_of
+from sim.protocols.tables import members_of
 
 MEASURED_VIEWS = (
     (6.360, 6.475, 5.939, 6.120, 6.487, 6.106, 6.091, 6.072),
@@ -22,160 +21,6 @@ MEASURED_VIEWS = (
 """Seconds from a cut of one of three sites to its member's `galera.non-primary` and to the majority's view.
 
 Local lab, iris-3site-galera at RTT 30 ms, 6 users; what benchmarks/galera_views.py measures."""
-
-RESOLUTION = 0.01
-"""Seconds between the looks of the test's event loop at the members' timers."""
-
-
-class Cluster:
-    """Members with their own timers on links of one delay.
-
-    A cut holds messages; a short one gives them back (TCP), a long one loses them with the connection.
-    """
-
-    def __init__(self, n: int, one_way: float, phase: float = 0.25, weights: list[int] | None = None) -> None:
-        self.n, self.delay = n, one_way
-        self.group = gm.new_group(n, weights=weights)
-        self.now, self.count = 0.0, 0
-        self.queue: list[tuple[float, int, Callable[[], None]]] = []
-        self.cut: set[frozenset[int]] = set()
-        self.held: list[Callable[[], None]] = []
-        self.views: dict[int, evs.EvsState] = {0: evs.new_view(n)}
-        self.group_view = [0] * n
-        self.written = 0
-        self.events: list[tuple[float, gm.Event]] = []
-        self.delivered: list[list[tuple[float, int]]] = [[] for _ in range(n)]
-        self.installed: list[list[tuple[float, int]]] = [[] for _ in range(n)]
-        self.group.order = [self.views[0]] * n
-        for member in range(n):
-            self.group.check_at[member] = phase * (member + 1) / n
-            self.group.retrans_at[member] = 0.1 * member
-            self.every(RESOLUTION, 0.0, partial(self.tick, member))
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call later."""
-        heapq.heappush(self.queue, (when, self.count, call))
-        self.count += 1
-
-    def every(self, period: float, first: float, call: Callable[[], None]) -> None:
-        """Call periodically."""
-
-        def again() -> None:
-            call()
-            self.at(self.now + period, again)
-
-        self.at(first, again)
-
-    def tick(self, member: int) -> None:
-        """Run the timers that are due; peers outside the view are heard once they may be connected again."""
-        for peer in range(self.n):
-            excluded = max((at for m in (member, peer) for at, _ in self.installed[m][-1:]), default=0.0)
-            foreign = not self.group.known[member] >> peer & 1 and frozenset((member, peer)) not in self.cut
-            alive = gm.CLOSED not in (self.group.evs[peer], self.group.evs[member])
-            if foreign and alive and self.now > excluded + 2.5:
-                self.act(member, gm.reconnected(self.group, member, peer, self.now))
-        self.act(member, gm.timers(self.group, member, self.now))
-
-    def control_arrives(self, member: int, message: gm.Message) -> None:
-        """A control message reaches a member."""
-        self.act(member, gm.receive(self.group, member, message, self.now))
-
-    def write(self, member: int) -> None:
-        """Broadcast a write set if the member can send."""
-        self.written += 1
-        if gm.can_send(self.group, member):
-            view = self.group.view[member]
-            self.evs_step(member, view, evs.submit(self.views[view], member, self.written, 500))
-
-    def send(self, source: int, target: int, call: Callable[[], None]) -> None:
-        """Carry a message, or hold it while the pair is cut."""
-        if frozenset((source, target)) not in self.cut:
-            self.at(self.now + self.delay, call)
-        else:
-            self.held.append(call)
-
-    def evs_step(self, member: int, view: int, step: evs.Step) -> None:
-        """Carry and deliver what an EVS step asks for."""
-        for message in step.sends:
-            for other in self.views[view].members:
-                if other != member:
-                    self.send(member, other, partial(self.evs_arrives, other, view, message))
-        for delivery in step.deliveries:
-            if delivery.payload >= 0:
-                self.delivered[member].append((self.now, delivery.payload))
-            else:
-                self.act(member, gm.deliver(self.group, member, delivery.payload, self.now))
-
-    def evs_arrives(self, member: int, view: int, message: evs.Message) -> None:
-        """An EVS message reaches a member."""
-        group = self.group
-        if group.evs[member] == gm.CLOSED:
-            return
-        if group.view[member] < view:  # the sender installed first: TCP keeps it for us
-            self.act(member, gm.ahead(group, member, message.sender, view, self.now))
-            self.at(self.now + 0.001, partial(self.evs_arrives, member, view, message))
-        elif group.view[member] == view:
-            self.act(member, gm.ordered(group, member, message, self.now))
-
-    def act(self, member: int, step: gm.Step) -> None:
-        """Carry out a membership step."""
-        for found in step.order:
-            self.evs_step(member, self.group_view[member], found)
-        for message in step.sends:
-            for other in members_of(message.targets):
-                self.send(
-                    member,
-                    other,
-                    partial(self.control_arrives, other, message),
-                )
-        for view, mask in step.installed:
-            if view not in self.views:
-                self.views[view] = evs.new_view(self.n, members=members_of(mask))
-            self.group_view[member] = view
-            self.group.order[member] = self.views[view]
-            self.installed[member].append((self.now, mask))
-        self.events += [(self.now, event) for event in step.events]
-        for payload in step.submits:
-            view = self.group.view[member]
-            self.evs_step(member, view, evs.submit(self.views[view], member, payload, gm.CONTROL_BYTES))
-
-    def isolate(self, members: list[int]) -> None:
-        """Cut members off from all others."""
-        rest = [m for m in range(self.n) if m not in members]
-        self.cut |= {frozenset((a, b)) for a in members for b in rest}
-
-    def heal(self) -> None:
-        """Undo all cuts; connections work at once."""
-        pairs, self.cut = self.cut, set()
-        held, self.held = self.held, []
-        for call in held:
-            self.at(self.now, call)
-        self.run(self.now)
-        for pair in pairs:
-            a, b = sorted(pair)
-            self.act(a, gm.reconnected(self.group, a, b, self.now))
-            self.act(b, gm.reconnected(self.group, b, a, self.now))
-
-    def run(self, until: float) -> None:
-        """Handle events in time order."""
-        while self.queue[0][0] <= until:
-            self.now, _, call = heapq.heappop(self.queue)
-            call()
-        self.now = until
-
-    def sendable(self, member: int, after: float, limit: float = 30.0) -> float:
-        """When ``member`` can send (again), looked at every 5 ms."""
-        when = after
-        while when < after + limit:
-            self.run(when)
-            if gm.can_send(self.group, member) and self.group.view[member] > 0:
-                return when
-            when += 0.005
-        return float("inf")
-
-    def first(self, kind: str, member: int) -> float:
-        """When an event was first logged by a member."""
-        return next(at for at, e in self.events if e.kind == kind and e.member == member)
 
 
 class TestStall:
@@ -491,64 +336,3 @@ class TestChaos:
         gm.check(group, 0, 0.5)
         assert not gm.check(group, 0, 9.0).sends
         assert gm.check(group, 0, 9.5).sends
-
-
-class TestConnections:
-    """Reconnecting, relaying, state transfer."""
-
-    def test_reconnect_follows_gmcasts_own_retries(self) -> None:
-        """Connects 4 s after the cut and every 4 s from then on; SYNs 0 and 1 s, linear also 2 s later.
-
-        Measured on the local lab (linear): connects at 4.42, 8.42, 12.43 s after a cut; healed at 11.0 s the
-        connection stood 3 RTT of 30 ms after the last of these.
-        """
-        assert gm.reconnect_at(0.0, 18.0, 6.0, 0.0, 0.0) == pytest.approx(20.0)
-        assert gm.reconnect_at(0.0, 16.5, 6.0, 0.0, 0.0) == pytest.approx(17.0)
-        assert gm.reconnect_at(0.0, 17.5, 6.0, 0.0, 0.0, syn_linear=4) == pytest.approx(18.0)
-        assert gm.reconnect_at(0.0, 18.5, 6.0, 0.0, 0.0, syn_linear=4) == pytest.approx(20.0)
-        assert gm.reconnect_at(0.0, 11.0, 6.1, 0.0, 0.84, syn_linear=4) == pytest.approx(12.43, abs=0.02)
-
-    def test_reconnect_waits_for_the_ban(self) -> None:
-        """Hung up on until 2.5 s after the exclusion, retried every second."""
-        assert gm.reconnect_at(0.0, 7.0, 6.5, 0.0, 0.0) == pytest.approx(9.0)
-        assert gm.reconnect_at(0.0, 7.0, 6.5, 0.0, 0.0, left=True) == pytest.approx(12.0)
-
-    def test_a_blip_keeps_the_connection(self) -> None:
-        """Shorter than peer_timeout: nothing to reconnect."""
-        assert gm.reconnect_at(10.0, 12.0, 99.0, 0.5, 0.3) == 12.0
-
-    @given(
-        cut=st.floats(3.0, 500.0),
-        age=st.floats(0.0, 1.0),
-        draw=st.floats(0.0, 0.999),
-        linear=st.integers(0, 4),
-    )
-    def test_reconnect_is_after_the_heal(self, cut: float, age: float, draw: float, linear: int) -> None:
-        """Never before packets pass, and never later than the next retry, or the ban and one more."""
-        at = gm.reconnect_at(0.0, cut, 6.0, age, draw, syn_linear=linear)
-        assert cut <= at <= max(cut + 4.0, 6.0 + 2.5 + 1.0) + 0.5
-
-    def test_relaying_takes_the_best_detour(self) -> None:
-        """A and B cut, C reaches both: the delay is the sum; without C there is none."""
-        delay = [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]
-        up = [[True, False, True], [False, True, True], [True, True, True]]
-        paths = gm.relayed(delay, up)
-        assert paths[0][1] == 5.0
-        assert paths[0][2] == 2.0
-        alone = [[True, False, False], [False, True, True], [False, True, True]]
-        assert gm.relayed(delay, alone)[0][1] == float("inf")
-
-    def test_state_transfer_is_incremental_when_the_donor_still_has_it(self) -> None:
-        """Known position and gcache horizon decide; 200 MB by rsync at 100 Mbit/s takes 16 s."""
-        ist = gm.state_transfer(1e6, 2e8, 1e9, 0.1, position_known=True)
-        assert ist.kind == "ist"
-        assert ist.seconds < 1.0
-        unknown = gm.state_transfer(1e6, 2e8, 1e8, 0.1, position_known=False)
-        assert unknown.kind == "sst"
-        assert unknown.donor_blocked
-        assert unknown.seconds == pytest.approx(16.4, abs=0.2)
-        assert gm.state_transfer(2e8, 2e8, 1e8, 0.1, position_known=True).kind == "sst"
-
-    def test_masks_round_trip(self) -> None:
-        """members_of and mask_of are inverse."""
-        assert mask_of(members_of(0b10110)) == 0b10110
