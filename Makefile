@@ -25,7 +25,7 @@ test: install-dev lint ## run every check and the whole test suite
 	@scripts/test.sh
 
 .PHONY: kind-image
-kind-image: install ## build the images of the lab on kind (10-20 minutes once, seconds later)
+kind-image: install ## build the images of the lab on kind (several minutes once, seconds later)
 	$(SUDO) $(PYTHON) -m chaos.kube.image
 
 .PHONY: lint
