@@ -13,9 +13,9 @@ import simpy
 
 from sim.engine.network import Network
 from sim.engine.recorder import Recorder
+from sim.engine.setting import Setting
 from sim.engine.stations import Cpu
 from sim.program import Component, Program
-from sim.random import Streams, lognormal
 
 Steps = Generator[simpy.Event, Any, Any]
 
@@ -114,44 +114,22 @@ class Daemon:
             listener()
 
 
-class World:
+class World(Setting):
     """One simulated deployment."""
 
     def __init__(self, program: Program, seed: int) -> None:
+        super().__init__(program, seed)
         self.env = simpy.Environment()
-        self.program = program
-        self.streams = Streams(seed)
         self.network = Network(self.env, program, self.streams)
         self.recorder = Recorder(self.env, program.sites)
         rows = [data.get("token_scope_rows", 0) for data in program.services.values()]
         self.token_scope_rows: int = max(rows, default=0)
-        arrays = program.arrays
-        self.cpus = [
-            Cpu(self.env, cores, quota, period)
-            for cores, quota, period in zip(
-                arrays["cpu_cores"].tolist(),
-                arrays["cpu_quota"].tolist(),
-                arrays["cpu_period"].tolist(),
-                strict=True,
-            )
-        ]
+        self.cpus = [Cpu(self.env, *values) for values in self.cpu_settings()]
         self.daemons: dict[str, Daemon] = {}
 
     def daemon(self, component: Component) -> Daemon:
         """A process that serves nothing of its own here."""
         return Daemon(self, component)
-
-    def service(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Parameters of the services of ``kind``, by name."""
-        return {name: data for name, data in self.program.services.items() if data["kind"] == kind}
-
-    def cost(self, name: str, stream: str, entity: str) -> float:
-        """One draw of a calibrated cost, in seconds."""
-        mean, cv = self.program.costs[name]
-        if not cv:
-            return mean
-        source = self.streams.get(stream, entity)
-        return mean * lognormal(source.normal(source.next()), cv)
 
     def at(self, delay: float, call: Callable[[], None]) -> None:
         """Call ``call`` after ``delay`` seconds."""
@@ -160,12 +138,3 @@ class World:
         event._value = None
         event.callbacks = [lambda _: call()]
         self.env.schedule(event, delay=delay)
-
-    def every(self, period: float, first: float, call: Callable[[], None]) -> None:
-        """Call ``call`` after ``first`` seconds and then every ``period`` seconds."""
-
-        def tick() -> None:
-            self.at(period, tick)
-            call()
-
-        self.at(first, tick)

@@ -11,9 +11,9 @@ from sim.engine.compiled.memory import Memory
 from sim.engine.network import Network
 from sim.engine.pools import MINIMUM_IDLE
 from sim.engine.recorder import Recorder
+from sim.engine.setting import Setting
 from sim.program import PUBLIC, VPN, Component, Program
 from sim.protocols import haproxy
-from sim.random import Streams, lognormal
 
 KINDS = {
     "iam": w.IAM,
@@ -41,23 +41,15 @@ class Clock:
         """Nobody waits for events of the control plane."""
 
 
-class World:
+class World(Setting):
     """One simulated deployment, in the reference's words."""
 
     def __init__(self, program: Program, seed: int) -> None:
-        self.program = program
-        self.streams = Streams(seed)
+        super().__init__(program, seed)
         self.memory = Memory(seed, max(1 << 12, 4 * int(program.workload["users"])))
         self.env = Clock(self.memory)
         self.recorder = Recorder(self.env, program.sites)  # type: ignore[arg-type]
-        arrays = program.arrays
-        settings = zip(
-            arrays["cpu_cores"].tolist(),
-            arrays["cpu_quota"].tolist(),
-            arrays["cpu_period"].tolist(),
-            strict=True,
-        )
-        self.cpus = [Cpu(self.memory, *values) for values in settings]
+        self.cpus = [Cpu(self.memory, *values) for values in self.cpu_settings()]
         self.network = Links(self)
         self.daemons: dict[str, Daemon] = {}
         self.by_component: dict[str, Daemon] = {}
@@ -82,31 +74,10 @@ class World:
         """A process that serves nothing of its own here."""
         return Daemon(self, component)
 
-    def service(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Parameters of the services of ``kind``, by name."""
-        return {name: data for name, data in self.program.services.items() if data["kind"] == kind}
-
-    def cost(self, name: str, stream: str, entity: str) -> float:
-        """One draw of a calibrated cost, in seconds."""
-        mean, cv = self.program.costs[name]
-        if not cv:
-            return mean
-        source = self.streams.get(stream, entity)
-        return mean * lognormal(source.normal(source.next()), cv)
-
     def at(self, delay: float, call: Callable[[], None]) -> None:
         """Call ``call`` after ``delay`` seconds."""
         memory = self.memory
         events.push(memory.i64, memory.f64, float(delay), w.PYTHON, self.handle(call), 0)
-
-    def every(self, period: float, first: float, call: Callable[[], None]) -> None:
-        """Call ``call`` after ``first`` seconds and then every ``period`` seconds."""
-
-        def tick() -> None:
-            self.at(period, tick)
-            call()
-
-        self.at(first, tick)
 
 
 class Cpu:
