@@ -1,8 +1,8 @@
 """Run experiments and record what was predicted and measured: all that need no clusters, or those named.
 
-Those that need clusters run on kind, the others on the local lab.
+Those that need clusters run on kind, the others on the local lab, or on kind when their name says so.
 
-    python -m benchmarks.record_corpus [EXPERIMENT ...]      (root; about 3 minutes each)
+    python -m benchmarks.record_corpus [EXPERIMENT[@kind] ...]      (root; about 3 minutes each)
 
 Calibrates first, in a home of its own, so that nothing measured before can leak into the predictions.
 Writes `tests/corpus/recorded/<experiment>.json` and the summary beside it, whatever they say.
@@ -68,7 +68,7 @@ def summary(runs: dict[str, dict[str, Any]]) -> str:
         "# Recorded runs",
         "",
         "Predicted, then measured: on the local lab by `make corpus`, on kind by",
-        "`python -m benchmarks.record_corpus EXPERIMENT`. One JSON file per experiment holds every metric",
+        "`python -m benchmarks.record_corpus EXPERIMENT[@kind]`. One JSON file per experiment holds every metric",
         "with the interval that was registered before the fault.",
         "",
         "| experiment | lab | verdict | why |",
@@ -76,7 +76,7 @@ def summary(runs: dict[str, dict[str, Any]]) -> str:
     ]
     for name in sorted(runs, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         run = runs[name]
-        lines.append(f"| {name} | {run.get('backend', 'local')} | {run['verdict']} | {run['reason']} |")
+        lines.append(f"| {name.partition('@')[0]} | {run.get('backend', 'local')} | {run['verdict']} | {run['reason']} |")
     facts = next(iter(runs.values()))
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["lab"]["versions"].items()))
     machine = ", ".join(f"{name} {value}" for name, value in sorted(facts["machine"].items()))
@@ -93,8 +93,9 @@ def main(names: list[str]) -> int:
         if faultline(home, "calibrate"):
             return 1
         for name in names or sorted(one for one in library() if not needs_clusters(load(one))):
-            backend = "kind" if needs_clusters(load(name)) else "local"
-            code = faultline(home, "run", name, "--backend", backend)
+            experiment, _, backend = name.partition("@")
+            backend = backend or ("kind" if needs_clusters(load(experiment)) else "local")
+            code = faultline(home, "run", experiment, "--backend", backend)
             if code not in (0, 1, 2):
                 failed.append(f"{name} (exit code {code})")
                 continue
