@@ -112,9 +112,14 @@ def _setns(descriptor: int) -> None:
         raise OSError(number, f"setns: {os.strerror(number)}")
 
 
+def of_process(pid: int) -> str:
+    """The network that process ``pid`` lives in, for `entered`: a pod's has no name."""
+    return f"/proc/{pid}/ns/net"
+
+
 @contextmanager
 def entered(name: str) -> Iterator[None]:
-    """Move the calling thread's network into namespace ``name`` for the block.
+    """Move the calling thread's network into namespace ``name``, or that `of_process`, for the block.
 
     Only the network changes: files opened by path are still the machine's, except `/proc/sys/net`,
     which follows the thread.
@@ -125,7 +130,8 @@ def entered(name: str) -> Iterator[None]:
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            target = os.open(RUN / _ours(name), os.O_RDONLY | os.O_CLOEXEC)
+            place = name if name.startswith("/proc/") else RUN / _ours(name)
+            target = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise LabError(f"there is no namespace {name}: {error.strerror}") from error
         try:

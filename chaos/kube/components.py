@@ -1,8 +1,8 @@
 """The components of a lab on clusters as they are now: their pods, processes, and how to ask each.
 
 A daemon in a pod is asked in the same ways as one of the local lab: over its socket file, which is seen
-from this machine below `/proc/<pid>/root`, or over the network from its cluster's gateway node. None of
-these ways leads through the API server or over a link that a fault may have cut.
+from this machine below `/proc/<pid>/root`, or over the network from inside its own pod. None of these ways
+leads through the API server, past a NetworkPolicy, or over a link that a fault may have cut.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chaos.errors import InjectionError, LabError
 from chaos.faults.context import Component
-from chaos.host import processes
+from chaos.host import namespaces, processes
 from chaos.host.processes import Process
 from chaos.kube.actions import pod_of
 from chaos.kube.addresses import FRONTEND_PORT, NAMESPACE
@@ -67,7 +67,9 @@ class Live:
             role=ROLES[one.role],
             service=one.service,
             site=one.site,
-            namespace=layout.namespace(one.site),
+            namespace=namespaces.of_process(self.processes[0].pid)
+            if self.processes
+            else layout.namespace(one.site),
             group="",
             home=home / HOME_PATH.lstrip("/"),
             argv=(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 
+from chaos.errors import LabError
 from chaos.host.namespaces import entered
 from chaos.services.daemon import Condition
 
@@ -46,6 +47,6 @@ def condition(
         status, _ = get(namespace, address, port, path, timeout)
     except TimeoutError:
         return Condition("unknown", f"no answer within {timeout:g} s")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, LabError, http.client.HTTPException) as error:
         return Condition("down", str(error)[:120] or type(error).__name__)
     return Condition("up" if status == expected else "down", f"HTTP {status}")

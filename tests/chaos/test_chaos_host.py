@@ -320,6 +320,29 @@ class TestNamespaces:
         assert namespaces.delete("fl-test")
         assert not namespaces.delete("fl-test")
 
+    def test_the_network_of_a_process_can_be_entered(self, groups: Cgroups) -> None:
+        """As a pod's is, which has no name; a process that has ended has none."""
+        namespaces.create("fl-test")
+        inside = subprocess.Popen(namespaces.argv_inside("fl-test", ["sleep", "60"]))
+        try:
+            with namespaces.entered("fl-test"):
+                there = os.readlink("/proc/thread-self/ns/net")  # noqa: PTH115
+            deadline = time.monotonic() + 5.0
+            while os.readlink(f"/proc/{inside.pid}/ns/net") != there:  # noqa: PTH115
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            with namespaces.entered(namespaces.of_process(inside.pid)):
+                assert os.readlink("/proc/thread-self/ns/net") == there  # noqa: PTH115
+        finally:
+            inside.kill()
+            inside.wait()
+            namespaces.delete("fl-test")
+        with (
+            pytest.raises(LabError, match="no namespace"),
+            namespaces.entered(namespaces.of_process(inside.pid)),
+        ):
+            pytest.fail("entered the network of a dead process")
+
     def test_a_half_created_namespace_is_found_and_deleted(self, groups: Cgroups) -> None:
         """`ip netns add` killed between making the file and mounting on it."""
         (namespaces.RUN / "fl-half").touch()
