@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from experiments.workload import Request
-from sim.profile_steps import Begin, Check, Commit, Count, Lock, Read, Statements, Step, Work
+from sim.profile_steps import Begin, Check, Commit, Count, Hash, Lock, Read, Statements, Step, Work
 from topologies.base import Model
 from topologies.document import read
 from topologies.errors import InputError, Misfit, MisfitError, nearest
@@ -93,7 +93,7 @@ class RequestProfile(Model):
             )
         opened = False
         for place, step in enumerate(self.steps):
-            if isinstance(step, Begin | Read | Check) and opened:
+            if isinstance(step, Begin | Read | Hash | Check) and opened:
                 raise MisfitError(
                     [
                         Misfit(

@@ -38,14 +38,15 @@ class Statements(Model):
 
 
 class Read(Statements):
-    """Statements outside the write transaction; the framing of read transactions is among them.
-
-    Attributes:
-        hash: a password is checked here (BCrypt).
-    """
+    """Statements outside the write transaction; the framing of read transactions is among them."""
 
     do: Literal["read"]
-    hash: bool = False
+
+
+class Hash(Model):
+    """A password is checked (BCrypt). The reads around it commit by themselves, so no connection is held."""
+
+    do: Literal["hash"]
 
 
 class Check(Model):
@@ -97,4 +98,4 @@ class Commit(Model):
     keys: Count
 
 
-Step = Annotated[Read | Check | Begin | Work | Lock | Commit, Field(discriminator="do")]
+Step = Annotated[Read | Hash | Check | Begin | Work | Lock | Commit, Field(discriminator="do")]

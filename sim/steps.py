@@ -20,10 +20,10 @@ from sim.calibration import Calibration, Demand
 from sim.profile import Profile, RequestProfile
 from topologies.model import IndigoIam
 
-READ, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, COMMIT = range(8)
-"""Kinds of step: statements outside the write transaction; reading a token by value; opening the
-write transaction; statements in it; inserting into token_scope; the full scan of token_scope by
-the clear-access-tokens delete; commit."""
+READ, HASH, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, COMMIT = range(9)
+"""Kinds of step: statements outside the write transaction; checking a password; reading a token by
+value; opening the write transaction; statements in it; inserting into token_scope; the full scan of
+token_scope by the clear-access-tokens delete; commit."""
 
 KINDS: tuple[Request, ...] = (
     "access-token",
@@ -150,7 +150,7 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
     db_extra = sum(step.db_extra for step in work) * db_scale
     left = max(0.0, app - sign * signatures - app_extra)
     hashing = 0.0
-    if any(step.do == "read" and step.hash for step in request.steps):
+    if any(step.do == "hash" for step in request.steps):
         hashing = app - sign * signatures - per_statement * request.statements
         if profile.password_hash is not None:
             hashing = profile.password_hash * app_scale
@@ -171,8 +171,6 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
                 extra = step.app_extra * app_scale
                 if step.do == "work":
                     extra += sign * step.signatures
-                elif step.hash:
-                    extra += hashing
                 found.append(
                     Row(
                         READ if step.do == "read" else WORK,
@@ -185,6 +183,8 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
                         + (calibration.statement_rtt.mean if place == last else 0.0),
                     )
                 )
+            case "hash":
+                found.append(Row(HASH, app_cpu=hashing))
             case "check":
                 found.append(Row(CHECK_REFRESH if step.token == "refresh" else CHECK_ACCESS))
             case "begin":

@@ -224,6 +224,9 @@ class Replica(Daemon):
                     yield from self._waiting(call, points, trips, app, db, wait)
                     self.connections.release()
                     holding = False
+                elif kind == table.HASH:
+                    # Between two autocommitted reads: HikariCP has the connection back (facts/iam.md 2 d).
+                    yield from self._job(self, app * call.app_factor, self)
                 elif kind == table.WORK:
                     yield from self._waiting(call, points, trips, app, db, wait)
                 elif kind in (table.CHECK_REFRESH, table.CHECK_ACCESS):

@@ -21,8 +21,9 @@ from sim.engine.compiled.requests import HEALTH, put_in, runs, take_out
 from sim.program import VPN
 from sim.protocols import certification, rowlocks
 
-_READ, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
+_READ, _HASH, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
     steps.READ,
+    steps.HASH,
     steps.CHECK_REFRESH,
     steps.CHECK_ACCESS,
     steps.BEGIN,
@@ -239,6 +240,9 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
     kind = i64[row]
     if kind == _READ:
         i64[call + w.C_PC] = w.PC_STATEMENT if i64[call + w.C_HOLDING] else w.PC_CONNECT_DATABASE
+    elif kind == _HASH:
+        # between two autocommitted reads: the pool has the connection back
+        return start_job(i64, f64, call, replica, f64[row + 2] * f64[call + w.C_APP], replica, 0, w.PC_HASHED)
     elif kind == _WORK:
         i64[call + w.C_PC] = w.PC_STATEMENT
     elif kind == _BEGIN:
@@ -378,6 +382,11 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
             i64[call + w.C_STALE] = 1 if silent else 0
             i64[call + w.C_STATUS] = 200 if silent else _STALE
             return depart(i64, f64, call, False)
+        i64[call + w.C_ROW] += 1
+        i64[call + w.C_PC] = w.PC_STEP
+        return True
+    if pc == w.PC_HASHED:
+        i64[call + w.C_JOB] = 0
         i64[call + w.C_ROW] += 1
         i64[call + w.C_PC] = w.PC_STEP
         return True
