@@ -171,7 +171,7 @@ def is_settled(topology: Topology, daemon: Daemon) -> bool:
     service = topology.services[daemon.service]
     match daemon.role:
         case "mariadb" if isinstance(service, Galera):
-            return galera.is_synced(daemon, len(service.members))
+            return galera.is_synced(daemon, sum(service.members.values()))
         case "mariadb" if not is_primary(topology, daemon):
             return replication.follows(daemon)
         case "redis":
