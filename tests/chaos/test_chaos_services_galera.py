@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from chaos.errors import LabError
 from chaos.lab.layout import Layout
-from chaos.services import galera, replication
+from chaos.services import deployment, galera, replication
+from chaos.services.daemon import Daemon
+from topologies.loader import load
 from topologies.model import Galera, MariadbReplication
 
 LAYOUT = Layout(("ral", "cam", "edi"), Path("/lab"))
@@ -173,3 +175,30 @@ def test_a_replica_says_how_far_behind_it_is() -> None:
     found = replication.condition_of({"uptime": "5"}, followed, primary=False)
     assert found.state == "up"
     assert "IO Connecting" in found.detail and "? s behind" in found.detail
+
+
+def test_a_member_is_settled_when_it_sees_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at one site and one at the other are three, not two."""
+    topology = load("iris-2site-kubernetes", size="lab")
+    wanted: list[int] = []
+
+    def is_synced(daemon: Daemon, members: int) -> bool:
+        wanted.append(members)
+        return True
+
+    monkeypatch.setattr(galera, "is_synced", is_synced)
+    member = Daemon(
+        "db@ral/0",
+        "mariadb",
+        "db",
+        "ral",
+        "fl-ral",
+        "ral",
+        Path("/lab"),
+        (),
+        {},
+        address="10.1.1.1",
+        port=3306,
+    )
+    assert deployment.is_settled(topology, member)
+    assert wanted == [3]
