@@ -48,6 +48,10 @@ corpus: install ## run all six experiments on the local lab and record them unde
 validate-corpus: ## predict the published measurements again and write docs/validation.md (a minute)
 	$(PYTHON) -m benchmarks.published --all
 
+.PHONY: findings
+findings: ## simulate a published load-test study at its own size and write docs/findings.md (~25 minutes, resumable)
+	$(PYTHON) -m benchmarks.findings
+
 .PHONY: docs
 docs: ## write the pages that come from the code: JSON Schema of topologies, metrics
 	$(PYTHON) -m topologies.schema

@@ -317,12 +317,8 @@ def _paths(topology: Topology, sites: tuple[str, ...], calibration: Calibration)
                         loss[path, i, j] = 1 - (1 - loss[path, i, k]) * (1 - loss[path, k, j])
                         bandwidth[path, i, j] = min(bandwidth[path, i, k], bandwidth[path, k, j])
                         next_hop[path, i, j] = next_hop[path, i, k]
-    extra = {VPN: calibration.vpn_delay.mean, PUBLIC: calibration.public_delay.mean}
-    if all(link.vpn == "none" for link in topology.links):
-        extra[VPN] = extra[PUBLIC]  # services talk over the bare links
-    off_diagonal = ~np.eye(count, dtype=bool)
-    for path, seconds in extra.items():
-        delay[path][off_diagonal] += seconds
+    extra = _extra_delays(topology, sites, next_hop, calibration)
+    delay += extra
     bandwidth[~np.isfinite(bandwidth)] = 1e12
     return {
         "delay": delay,
@@ -330,8 +326,31 @@ def _paths(topology: Topology, sites: tuple[str, ...], calibration: Calibration)
         "loss": loss,
         "bandwidth": bandwidth,
         "next_hop": next_hop,
-        "extra_delay": np.array([extra[VPN], extra[PUBLIC]]),
+        "extra_delay": extra,
     }
+
+
+def _extra_delays(
+    topology: Topology, sites: tuple[str, ...], next_hop: NDArray[np.int64], calibration: Calibration
+) -> NDArray[np.float64]:
+    """What a way costs beyond its links' delays, once: the VPN's price if any hop has one."""
+    count = len(sites)
+    extra = np.zeros((2, count, count))
+    tunnels = {
+        frozenset(sites.index(name) for name in link.between) for link in topology.links if link.vpn != "none"
+    }
+    for i in range(count):
+        for j in range(count):
+            if i == j:
+                continue
+            extra[PUBLIC, i, j] = extra[VPN, i, j] = calibration.public_delay.mean
+            here = i
+            while here != j and next_hop[VPN, here, j] >= 0:
+                following = int(next_hop[VPN, here, j])
+                if frozenset((here, following)) in tunnels:
+                    extra[VPN, i, j] = calibration.vpn_delay.mean
+                here = following
+    return extra
 
 
 def _costs(calibration: Calibration) -> dict[str, tuple[float, float]]:

@@ -200,7 +200,9 @@ class Network:
                     if value is None:
                         self._link[name][path][i][j] = self._original[name][path][i][j]
                     else:
-                        self._link[name][path][i][j] = value + (self._extra[path] if name == "delay" else 0.0)
+                        self._link[name][path][i][j] = value + (
+                            self._extra[path][i][j] if name == "delay" else 0.0
+                        )
         self._combine()
 
     def _combine(self) -> None:
@@ -213,8 +215,8 @@ class Network:
                     if len(hops) < 2:
                         continue
                     extra = self._extra[path]
-                    link["delay"][path][i][j] = extra + sum(
-                        link["delay"][path][a][b] - extra for a, b in hops
+                    link["delay"][path][i][j] = extra[i][j] + sum(
+                        link["delay"][path][a][b] - extra[a][b] for a, b in hops
                     )
                     link["jitter"][path][i][j] = sum(link["jitter"][path][a][b] for a, b in hops)
                     passed = 1.0
