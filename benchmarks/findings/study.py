@@ -48,7 +48,7 @@ class Size:
 
 FULL = Size()
 ANY = Bounds()
-QUICK = Size(users=30, ramp=30.0, duration=8.0, trials=2)
+QUICK = Size(users=12, ramp=12.0, duration=4.0, trials=2)
 
 
 @dataclass(frozen=True)
