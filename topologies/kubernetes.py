@@ -153,6 +153,10 @@ class Workloads(Model):
     gateway: GatewayPod = GatewayPod()
 
 
+STATUS_UPDATES, STATUS_REPORTS = 10.0, 300.0
+"""Seconds: a kubelet's own defaults of nodeStatusUpdateFrequency and nodeStatusReportFrequency."""
+
+
 class Kubernetes(Model):
     """What the clusters are set to (facts/components.md section 6 and the files named here).
 
@@ -160,6 +164,9 @@ class Kubernetes(Model):
         version: minor release; it decides defaults that changed.
         node_status_update_frequency: a kubelet looks at its node's state this often (KubeletConfiguration,
             10 s).
+        node_status_report_frequency: it posts that state this often when nothing in it changes
+            (nodeStatusReportFrequency): when not given, 5 min, or as often as it looks where that is set
+            (pkg/kubelet/apis/config/v1beta1/defaults.go).
         node_lease_duration: of the node's lease, in whole seconds; the kubelet renews it every
             quarter of it (KubeletConfiguration nodeLeaseDurationSeconds 40;
             pkg/kubelet/kubelet.go, nodeLeaseRenewIntervalFraction).
@@ -191,7 +198,8 @@ class Kubernetes(Model):
     """
 
     version: Annotated[str, BeforeValidator(_quoted), Field(pattern=r"^1\.[1-9][0-9]$")] = "1.34"
-    node_status_update_frequency: Duration = Field(10.0, ge=1e-3)
+    node_status_update_frequency: Duration = Field(STATUS_UPDATES, ge=1e-3)
+    node_status_report_frequency: Duration | None = Field(None, ge=1e-3)
     node_lease_duration: Duration = Field(40.0, ge=1)
     node_monitor_period: Duration = Field(5.0, ge=1e-3)
     node_monitor_grace_period: Duration | None = None
@@ -234,6 +242,17 @@ class Kubernetes(Model):
     def minor(self) -> int:
         """The minor release: 34 for 1.34."""
         return int(self.version.partition(".")[2])
+
+    @property
+    def node_status_reports(self) -> float:
+        """Seconds between two posts of a node's unchanged status."""
+        if self.node_status_report_frequency is not None:
+            return self.node_status_report_frequency
+        return (
+            STATUS_REPORTS
+            if self.node_status_update_frequency == STATUS_UPDATES
+            else self.node_status_update_frequency
+        )
 
     @property
     def node_monitor_grace(self) -> float:

@@ -68,6 +68,7 @@ def patches(settings: Kubernetes, nodes: int) -> list[dict[str, Any]]:
     kubelet: dict[str, Any] = {
         "kind": "KubeletConfiguration",
         "nodeStatusUpdateFrequency": spell(settings.node_status_update_frequency),
+        "nodeStatusReportFrequency": spell(settings.node_status_reports),
         "nodeLeaseDurationSeconds": int(settings.node_lease_duration),
     }
     gates = {}

@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.protocols import kubernetes_nodes as protocol
+from topologies.kubernetes import Kubernetes
 
 if TYPE_CHECKING:
     from sim.engine.kubernetes import Cluster
 
 REGISTERED_AFTER = 1.0
 """Seconds from a kubelet's start until it has reported its node for the first time."""
+
+TIMERS = (
+    "version",
+    "node_status_update_frequency",
+    "node_status_report_frequency",
+    "node_lease_duration",
+    "node_monitor_grace_period",
+)
+"""Settings from which the defaults of others follow."""
 
 
 class ClusterNode:
@@ -48,12 +58,9 @@ class Nodes:
         settings = cluster.settings
         count = len(cluster.nodes)
         self.renewed = [0.0] * count
-        grace = settings["node_monitor_grace_period"]
-        if grace is None:
-            from topologies.kubernetes import Kubernetes
-
-            grace = Kubernetes(version=settings["version"]).node_monitor_grace
-        self.state = protocol.NodeMonitor(grace, [0.0] * count, [0.0] * count, [True] * count)
+        known = Kubernetes.model_validate({name: settings[name] for name in TIMERS})
+        self._reports = known.node_status_reports
+        self.state = protocol.NodeMonitor.of(count, known.node_monitor_grace)
         self._tainted = [0] * count  # counts, so that a timer knows whether its taint still stands
         self._next_taint = 0.0
 
@@ -65,7 +72,6 @@ class Nodes:
         for node in range(len(cluster.nodes)):
             phase = cluster.draw()
             self.renewed[node] = self.state.renewed[node] = -renewal * (1 - phase)
-            self.state.seen[node] = 0.0
             self._world.every(renewal, renewal * phase, lambda node=node: self._renew(node))  # type: ignore[misc]
             status = settings["node_status_update_frequency"]
             self._world.every(status, status * cluster.draw(), lambda node=node: self._status(node))  # type: ignore[misc]
@@ -80,8 +86,8 @@ class Nodes:
             self.renewed[node] = self._world.env.now
 
     def _status(self, node: int) -> None:
-        """The kubelet compares its node's status with the API's, and corrects it."""
-        if self._talks(node):
+        """The kubelet compares its node's status with the API's, and corrects it or says it again."""
+        if self._talks(node) and protocol.report_due(self.state, node, self._world.env.now, self._reports):
             self.reported(node)
 
     def reported(self, node: int) -> None:

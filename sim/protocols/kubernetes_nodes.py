@@ -1,16 +1,16 @@
 """Nodes: leases, the node monitor, taints and eviction.
 
 Source: kubernetes/kubernetes pkg/controller/nodelifecycle/node_lifecycle_controller.go
-(tryUpdateNodeHealth: the clock starts when the controller sees a renewal, not when the kubelet made
+(tryUpdateNodeHealth: the clock starts when the controller sees a sign of life, not when the kubelet gave
 it; handleDisruption, ComputeZoneState), pkg/controller/tainteviction/taint_eviction.go (one timer per
 pod, from the moment of the taint), pkg/kubelet/kubelet.go (lease renewal); components.md 6.3. Seconds.
 
 Example:
-    >>> monitor = NodeMonitor(grace=12.0, renewed=[0.0], seen=[0.0], ready=[True])
+    >>> monitor = NodeMonitor.of(1, grace=12.0)
     >>> look(monitor, 2.0, [1.5]), look(monitor, 14.1, [1.5])
     ([], [(0, False)])
     >>> not_ready_bounds(grace=50.0, renewal=10.0, period=5.0)
-    (40.0, 55.0)
+    (40.0, 60.0)
 """
 
 from __future__ import annotations
@@ -40,25 +40,45 @@ class NodeMonitor:
     Attributes:
         grace: without a sign of life a node counts as lost after this.
         renewed: per node, the renewal of its lease that was last seen.
-        seen: per node, when that was seen: the grace period counts from there.
+        leased: per node, whether the controller remembers its lease.
+        posted: per node, when its kubelet last posted the node's status.
+        noted: per node, the posted status that was last seen.
+        seen: per node, when a sign of life was last seen: the grace period counts from there.
         ready: per node, whether it counts as ready.
     """
 
     grace: float
     renewed: list[float]
+    leased: list[bool]
+    posted: list[float]
+    noted: list[float]
     seen: list[float]
     ready: list[bool]
+
+    @classmethod
+    def of(cls, nodes: int, grace: float) -> NodeMonitor:
+        """Of a cluster whose nodes are ready at 0."""
+        zeros = [0.0] * nodes
+        return cls(grace, zeros[:], [True] * nodes, zeros[:], zeros[:], zeros[:], [True] * nodes)
 
 
 def look(monitor: NodeMonitor, now: float, renewed: Sequence[float]) -> list[tuple[int, bool]]:
     """One round of the monitor: which nodes have just been lost, as (node, False).
 
-    A node that is heard again becomes ready by its own kubelet's report: see `reported`.
+    A new status replaces all that is known of a node, its lease too: the round after takes the lease for
+    a new one, and so for a sign of life. A node that is heard again becomes ready by its own kubelet's
+    report: see `reported`.
     """
     found = []
     for node, renewal in enumerate(renewed):
-        if renewal > monitor.renewed[node]:
+        remembered = monitor.leased[node]
+        if monitor.posted[node] != monitor.noted[node]:
+            monitor.noted[node] = monitor.posted[node]
+            monitor.leased[node] = False
+            monitor.seen[node] = now
+        if not remembered or renewal > monitor.renewed[node]:
             monitor.renewed[node] = renewal
+            monitor.leased[node] = True
             monitor.seen[node] = now
         if monitor.ready[node] and now > monitor.seen[node] + monitor.grace:
             monitor.ready[node] = False
@@ -67,22 +87,28 @@ def look(monitor: NodeMonitor, now: float, renewed: Sequence[float]) -> list[tup
 
 
 def reported(monitor: NodeMonitor, node: int, now: float) -> bool:
-    """The kubelet reports its node ready; True when that is news. A report is a sign of life, too."""
-    monitor.seen[node] = now
+    """The kubelet posts that its node is ready; True when that is news."""
+    monitor.posted[node] = now
     if monitor.ready[node]:
         return False
     monitor.ready[node] = True
     return True
 
 
+def report_due(monitor: NodeMonitor, node: int, now: float, every: float) -> bool:
+    """Whether a kubelet that looks at its node's status posts it: when it changed, or after ``every``."""
+    return not monitor.ready[node] or now >= monitor.posted[node] + every - 1e-9
+
+
 def not_ready_bounds(grace: float, renewal: float, period: float) -> tuple[float, float]:
     """Seconds from a node's loss until it counts as lost: least and most.
 
-    Its last renewal was up to ``renewal`` ago and was seen up to ``period`` after it was made; the
-    look that declares it lost is the first after the grace period, which began with a look.
+    Its last renewal was up to ``renewal`` ago. What it gave last was seen up to ``period`` later, and if
+    that was a status, the round after counts too; the look that declares it lost is the first after
+    the grace period, which began with a look.
     """
     rounds = ceil(grace / period - 1e-9) * period
-    return rounds - renewal, rounds + period
+    return rounds - renewal, rounds + 2 * period
 
 
 def zone_state(ready: int, lost: int) -> Literal["normal", "partial", "full"]:

@@ -26,6 +26,7 @@ from sim.protocols.kubernetes_nodes import (
     evicts,
     look,
     not_ready_bounds,
+    report_due,
     reported,
     zone_state,
 )
@@ -166,7 +167,7 @@ def test_monitor_keeps_its_bounds(a: float, b: float, c: float, rounds: int, per
     """Run tick by tick, a node that dies at any moment is declared lost within the closed form's bounds."""
     renewal = period * (0.5 + a)
     grace = rounds * period + 2 * renewal
-    monitor = NodeMonitor(grace, [0.0], [0.0], [True])
+    monitor = NodeMonitor.of(1, grace)
     death = 100.0 + 10 * c
     phase = period * b
     last = renewal * int(death / renewal)
@@ -196,12 +197,38 @@ def test_whole_zones_are_left_alone() -> None:
 
 def test_node_that_reports_again_is_ready() -> None:
     """A kubelet's own report makes the node ready, and is news only once."""
-    monitor = NodeMonitor(10.0, [0.0], [0.0], [True])
+    monitor = NodeMonitor.of(1, 10.0)
     assert look(monitor, 11.0, [0.0]) == [(0, False)]
     assert look(monitor, 12.0, [0.0]) == []
     assert reported(monitor, 0, 20.0)
     assert not reported(monitor, 0, 21.0)
     assert look(monitor, 29.0, [0.0]) == []
+
+
+def test_a_posted_status_gives_a_lost_node_one_more_round() -> None:
+    """The controller forgets the lease with the old status, and takes it for a new one a round later.
+
+    As on kind: lease renewed 1.7 s before the node lost its power, grace period 12 s, rounds of 2 s;
+    it counted as lost after 14.5 s, where lease and grace period alone give 12.5 s at most.
+    """
+    lost = {}
+    for status in (False, True):
+        monitor = NodeMonitor.of(1, 12.0)
+        for now in (33.5 + 2.01 * n for n in range(12)):
+            if status and now > 34.9 and not monitor.posted[0]:
+                reported(monitor, 0, 34.9)
+            if look(monitor, now, [33.4]):
+                lost[status] = now - 35.0
+    assert lost == {False: pytest.approx(10.56), True: pytest.approx(14.58)}
+
+
+def test_an_unchanged_status_is_posted_now_and_then() -> None:
+    """At once when the API has it that the node is lost, else after the report frequency."""
+    monitor = NodeMonitor.of(1, 12.0)
+    assert not report_due(monitor, 0, 9.0, 10.0)
+    assert report_due(monitor, 0, 10.0, 10.0)
+    monitor.ready[0] = False
+    assert report_due(monitor, 0, 1.0, 10.0)
 
 
 # -- Services --------------------------------------------------------------------------------
