@@ -145,7 +145,10 @@ class Group:
         if at != self._armed[index]:
             self._armed[index] = at
             if at < inf:
-                self.world.at(at - now, lambda: self._wake(index, at))
+                self._wake_later(index, at, at - now)
+
+    def _wake_later(self, index: int, at: float, delay: float) -> None:
+        self.world.at(delay, lambda: self._wake(index, at))
 
     def _wake(self, index: int, at: float) -> None:
         if self._armed[index] != at or not self.talks(index):

@@ -13,7 +13,6 @@ from typing import Any
 from sim.engine.world import Daemon, World
 from sim.program import VPN
 from sim.protocols import sentinel
-from sim.random import Stream
 
 EVENTS = {"+sdown": "redis.sdown", "+odown": "redis.odown", "+switch-master": "redis.switch-master"}
 """Sentinel's log lines that are events of an observation."""
@@ -35,13 +34,9 @@ class Sessions:
         self.instances = [world.daemon(component) for component in mine if component.kind == "redis"]
         self.sentinels = [world.daemon(component) for component in mine if component.kind == "sentinel"]
         quorum = settings["quorum"] or len(self.sentinels) // 2 + 1
-        self._watch = sentinel.new_watch(
-            len(self.sentinels),
-            len(self.instances),
-            0,
-            sentinel.Settings(quorum, settings["down_after"], settings["failover_timeout"]),
+        self._watch = self._new_watch(
+            sentinel.Settings(quorum, settings["down_after"], settings["failover_timeout"])
         )
-        self._desync = world.streams.get("sentinel.desync", name)
         phases = world.streams.get("sentinel.phase", name)
         for pair in range(len(self.sentinels) * len(self.instances)):
             # Started at different moments, the sentinels ask at different moments.
@@ -52,9 +47,8 @@ class Sessions:
         for index, instance in enumerate(self.instances):
             instance.on_change.append(partial(self._instance_changed, index))
         world.network.listen(self._look_at_replicas)
-        for index, daemon in enumerate(self.sentinels):
-            draws = world.streams.get("sentinel.timer", daemon.name)
-            self._tick_later(index, draws, 0.1 * draws.uniform(draws.next()))
+        for index in range(len(self.sentinels)):
+            self._tick_later(index, 0.1 * self._draw_timer(index))
 
     @property
     def daemons(self) -> Sequence[Daemon]:
@@ -63,18 +57,28 @@ class Sessions:
 
     # -- sentinels ---------------------------------------------------------------------------
 
-    def _tick_later(self, index: int, draws: Stream, delay: float) -> None:
-        def tick() -> None:
-            # hz = 10 + rand % 10: the next tick comes in 50 to 100 ms.
-            self._tick_later(index, draws, 1.0 / (10 + int(10 * draws.uniform(draws.next()))))
-            if self.sentinels[index].answering:
-                now = self._world.env.now
-                self._step(self.sentinels[index], sentinel.tick(self._watch, index, now, self._draw()))
+    def _new_watch(self, settings: sentinel.Settings) -> sentinel.Watch:
+        return sentinel.new_watch(len(self.sentinels), len(self.instances), 0, settings)
 
-        self._world.at(delay, tick)
+    def _tick_later(self, index: int, delay: float) -> None:
+        self._world.at(delay, partial(self._tick, index))
+
+    def _tick(self, index: int) -> None:
+        # hz = 10 + rand % 10: the next tick comes in 50 to 100 ms.
+        self._tick_later(index, 1.0 / (10 + int(10 * self._draw_timer(index))))
+        if self.sentinels[index].answering:
+            now = self._world.env.now
+            self._step(self.sentinels[index], sentinel.tick(self._watch, index, now, self._draw()))
+
+    def _draw_timer(self, index: int) -> float:
+        return self._drawn("sentinel.timer", self.sentinels[index].name)
 
     def _draw(self) -> float:
-        return self._desync.uniform(self._desync.next())
+        return self._drawn("sentinel.desync", self._name)
+
+    def _drawn(self, stream: str, entity: str) -> float:
+        draws = self._world.streams.get(stream, entity)
+        return draws.uniform(draws.next())
 
     def _blocked(self, one: Daemon, other: Daemon) -> bool:
         blocked = self._world.network.blocked[VPN]
@@ -87,11 +91,14 @@ class Sessions:
                 continue  # asked again a second later, on a new connection
             size = sentinel.MESSAGE_BYTES[message.kind]
             delay = self._world.network.delay(VPN, sender.site, receiver.site, size)
-            self._world.at(delay, partial(self._arrive, message))
+            self._send_later(message, delay)
         for event in step.events:
             self._record(event)
         if step.roles:
             self._look_at_replicas()
+
+    def _send_later(self, message: sentinel.Message, delay: float) -> None:
+        self._world.at(delay, partial(self._arrive, message))
 
     def _record(self, event: sentinel.Event) -> None:
         """Log what concerns the primary: nothing follows from a replica that is down."""

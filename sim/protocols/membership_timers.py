@@ -26,7 +26,7 @@ from sim.protocols.membership_state import (
     Step,
 )
 from sim.protocols.primary_component import nothing, representative
-from sim.protocols.tables import members_of
+from sim.protocols.tables import Floats, members_of
 
 
 def next_timer(group: Group, member: int) -> float:
@@ -73,7 +73,11 @@ def _check(group: Group, member: int, now: float, step: Step) -> None:
     group.last_check[member] = now
     if group.evs[member] == CLOSED or late:
         return
-    peers = members_of(group.known[member] & ~(1 << member))
+    known = group.known[member] & ~(1 << member)
+    if all_heard(n, member, known, group.heard, periods.suspect_timeout, now):
+        group.suspected[member] &= ~known
+        return
+    peers = members_of(known)
     suspects, found = 0, False
     for peer in peers:
         silence = now - group.heard[member * n + peer]
@@ -96,6 +100,15 @@ def _check(group: Group, member: int, now: float, step: Step) -> None:
         gather(group, member, now, step, send=True)
     elif found and group.evs[member] == LEAVING and group.operational[member] == 1 << member:
         close(group, member, step)
+
+
+def all_heard(n: int, member: int, peers: int, heard: Floats, patience: float, now: float) -> bool:
+    """Whether ``member`` has heard everyone in the mask ``peers`` within ``patience`` seconds."""
+    silent = 0
+    for peer in range(n):
+        if peers >> peer & 1 and now - heard[member * n + peer] > patience:
+            silent += 1
+    return silent == 0
 
 
 def retransmit(group: Group, member: int, now: float) -> Step:

@@ -28,6 +28,18 @@ Example:
 from __future__ import annotations
 
 from sim.protocols.sentinel_failover import enter, run_failover, see_epoch, start_failover, switch, vote
+from sim.protocols.sentinel_routine import (
+    SEND_HELLO,
+    SEND_INFO,
+    SEND_PING,
+    due,
+    hello_is_news,
+    info_is_news,
+    link_down,
+    note_info,
+    note_pong,
+    primary_known,
+)
 from sim.protocols.sentinel_state import (
     ASK,
     ASK_PERIOD,
@@ -167,10 +179,7 @@ def receive(watch: Watch, sentinel: int, message: Message, now: float, desync: f
     """
     step = Step([], [], [])
     if message.kind == PONG:
-        pair = sentinel * watch.instances + message.source
-        watch.connected[pair] = 1
-        watch.first_ping[pair] = NEVER
-        watch.last_pong[pair] = now
+        note_pong(watch, sentinel, message.source, now)
     elif message.kind == INFO_REPLY:
         _on_info(watch, sentinel, message, now, step)
     elif message.kind == ASK:
@@ -182,7 +191,7 @@ def receive(watch: Watch, sentinel: int, message: Message, now: float, desync: f
         if message.candidate >= 0:
             watch.says_leader[pair] = message.candidate
             watch.says_epoch[pair] = message.epoch
-    elif message.kind == HELLO:
+    elif message.kind == HELLO and hello_is_news(watch, sentinel, message.epoch, message.config_epoch):
         see_epoch(watch, sentinel, message.epoch, step)
         if message.config_epoch > watch.config_epoch[sentinel]:
             watch.config_epoch[sentinel] = message.config_epoch
@@ -203,7 +212,6 @@ def instance_receive(watch: Watch, instance: int, message: Message, now: float) 
     elif message.kind == INFO:
         if watch.syncing[instance] and now - watch.link_down_since[instance] >= watch.settings.sync_time:
             replica_link(watch, instance, True, now)
-        down = watch.link_down_since[instance]
         step.sends.append(
             Message(
                 INFO_REPLY,
@@ -213,7 +221,7 @@ def instance_receive(watch: Watch, instance: int, message: Message, now: float) 
                 candidate=watch.role[instance],
                 flag=int(watch.role[instance] == ROLE_PRIMARY),
                 offset=watch.offset[instance],
-                link_down=0.0 if down == NEVER else max(now - down, 1e-3),
+                link_down=link_down(watch, instance, now),
             )
         )
     elif message.kind == SLAVEOF:
@@ -268,52 +276,17 @@ def replica_link(watch: Watch, instance: int, up: bool, now: float) -> None:
         watch.link_down_since[instance] = now
 
 
-def primary_known(watch: Watch, sentinel: int) -> int:
-    """Answer of SENTINEL get-master-addr-by-name: the promoted instance as soon as its role was seen."""
-    if watch.failover[sentinel] >= RECONF_REPLICAS:
-        return watch.promoted[sentinel]
-    return watch.primary[sentinel]
-
-
 def _ask_instance(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
     """Reconnect, PING, INFO and publish when due."""
-    pair = sentinel * watch.instances + instance
-    if not watch.connected[pair]:
-        if now - watch.reconnect_tried[pair] >= PING_PERIOD:
-            watch.reconnect_tried[pair] = now
-            _ping(watch, sentinel, instance, now, step)
-        return
-    period = min(watch.settings.down_after, PING_PERIOD)
-    if now - watch.last_pong[pair] > period and now - watch.last_ping[pair] > period / 2:
-        _ping(watch, sentinel, instance, now, step)
-    hurry = instance != watch.primary[sentinel] and (
-        watch.odown[sentinel] or watch.failover[sentinel] != IDLE or watch.info_link_down[pair] > 0
-    )
-    info_period = FAST_INFO_PERIOD if hurry else INFO_PERIOD
-    if now - watch.info_at[pair] > info_period and now - watch.info_sent[pair] > FAST_INFO_PERIOD:
-        watch.info_sent[pair] = now
+    found = due(watch, sentinel, instance, watch.settings.down_after, now)
+    if found & SEND_PING:
+        step.sends.append(Message(PING, sentinel, instance, 1))
+    if found & SEND_INFO:
         step.sends.append(Message(INFO, sentinel, instance, 1))
-    if now - watch.published[pair] > PUBLISH_PERIOD:
-        watch.published[pair] = now
-        step.sends.append(
-            Message(
-                HELLO,
-                sentinel,
-                instance,
-                1,
-                epoch=watch.epoch[sentinel],
-                config_epoch=watch.config_epoch[sentinel],
-                candidate=primary_known(watch, sentinel),
-            )
-        )
-
-
-def _ping(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
-    pair = sentinel * watch.instances + instance
-    watch.last_ping[pair] = now
-    if watch.first_ping[pair] == NEVER:
-        watch.first_ping[pair] = now
-    step.sends.append(Message(PING, sentinel, instance, 1))
+    if found & SEND_HELLO:
+        epoch, config_epoch = watch.epoch[sentinel], watch.config_epoch[sentinel]
+        known = primary_known(watch, sentinel)
+        step.sends.append(Message(HELLO, sentinel, instance, 1, epoch, config_epoch, known))
 
 
 def _check_subjectively_down(watch: Watch, sentinel: int, instance: int, now: float, step: Step) -> None:
@@ -379,16 +352,10 @@ def _on_ask(watch: Watch, sentinel: int, message: Message, now: float, desync: f
 
 
 def _on_info(watch: Watch, sentinel: int, message: Message, now: float, step: Step) -> None:
-    instance = message.source
+    instance, source = message.source, message.candidate
     pair = sentinel * watch.instances + instance
-    watch.info_at[pair] = now
-    watch.info_offset[pair] = message.offset
-    watch.info_link_down[pair] = message.link_down
-    if message.flag != watch.info_primary[pair] or message.candidate != watch.info_source[pair]:
-        watch.info_primary[pair] = message.flag
-        watch.info_source[pair] = message.candidate
-        watch.role_since[pair] = now
-    if watch.tilt_since[sentinel] > NEVER or instance == watch.primary[sentinel]:
+    note_info(watch, sentinel, instance, source, message.flag, message.offset, message.link_down, now)
+    if not info_is_news(watch, sentinel, instance, source, message.flag):
         return
     if message.flag:
         _on_replica_turned_primary(watch, sentinel, instance, now, step)

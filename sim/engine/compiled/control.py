@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sim.engine.cluster import Group, View
 from sim.engine.compiled import events, order
 from sim.engine.compiled import layout as w
@@ -231,12 +233,26 @@ class KernelGroup(Group):
             ("prim", w.E_PRIM),
             ("synced", w.E_SYNCED),
             ("known", w.E_KNOWN),
+            ("suspected", w.E_SUSPECTED),
         ):
             values = getattr(group, name)
             memory.i64[record + word] = memory.ints(values)
             setattr(group, name, Table(memory, int(memory.i64[record + word]), len(values)))
-        memory.i64[record + w.E_HEARD] = memory.reals(group.heard)
-        group.heard = Table(memory, int(memory.i64[record + w.E_HEARD]), len(group.heard), real=True)  # type: ignore[assignment]
+        for name, word in (
+            ("heard", w.E_HEARD),
+            ("check_at", w.E_CHECK_AT),
+            ("retrans_at", w.E_RETRANS_AT),
+            ("install_at", w.E_INSTALL_AT),
+            ("last_check", w.E_LAST_CHECK),
+        ):
+            moments = getattr(group, name)
+            memory.i64[record + word] = memory.reals(moments)
+            setattr(group, name, Table(memory, int(memory.i64[record + word]), len(moments), real=True))
+        memory.i64[record + w.E_ARMED] = armed = memory.reals(self._armed)
+        self._armed = Table(memory, armed, self.count, real=True)  # type: ignore[assignment]
+        memory.f64[record + w.E_CHECK_PERIOD] = self.timers.inactive_check_period
+        memory.f64[record + w.E_KEEPALIVE_PERIOD] = self.timers.keepalive_period
+        memory.f64[record + w.E_SUSPECT_TIMEOUT] = self.timers.suspect_timeout
         for index, view in enumerate(self.views):
             self._enter(index, view)
 
@@ -255,6 +271,16 @@ class KernelGroup(Group):
         assert isinstance(view, KernelView)
         member: Any = self.members[index]
         self._memory.i64[member.record + w.B_VIEW] = view.record
+
+    def _wake_later(self, index: int, at: float, delay: float) -> None:
+        memory = self._memory
+        member: Any = self.members[index]
+        bits = int(np.float64(at).view(np.int64))
+        events.push(memory.i64, memory.f64, float(delay), w.MEMBER_TIMER, member.record, bits)
+
+    def expired(self, index: int, bits: int) -> None:
+        """A timer that the kernels leave to Python."""
+        self._wake(index, float(np.int64(bits).view(np.float64)))
 
     def _submit_control(self, view: View, index: int, payload: int) -> None:
         assert isinstance(view, KernelView)

@@ -11,7 +11,7 @@ from sim.engine.compiled import layout as w
 from sim.engine.compiled.databases import Cluster, Database, Member, Primary
 from sim.engine.compiled.endings import ROW_WORDS
 from sim.engine.compiled.processes import Daemon, FrontEnd, Nginx, Replica, World
-from sim.engine.sessions import Sessions
+from sim.engine.compiled.sessions import Sessions
 from sim.program import Component, Program
 from sim.protocols import dns
 from sim.steps import KINDS, writing_kinds
@@ -62,7 +62,7 @@ class Deployment:
             ]
             self.front_ends.append(FrontEnd(world, component, settings, servers))
         self.sessions = [
-            Sessions(world, name, settings)  # type: ignore[arg-type]
+            Sessions(world, name, settings)
             for name, settings in services.items()
             if settings["kind"] == "redis-sentinel"
         ]

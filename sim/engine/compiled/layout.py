@@ -17,8 +17,8 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     COST_PROXY, COST_PROXY_CV, COST_APPLY, COST_APPLY_CV, COST_COMMIT, COST_COMMIT_CV, FRONT_ENDS,
     FRONT_END_COUNT, MONITORS, MONITOR_LIMIT, REUSE_REFRESH, ALL_CALLS, AUDIT, AUDIT_LEN, ROWS,
     ROWS_LEN, LOG, LOG_LEN, KEEP_ROWS, ROW_COUNT, EVENT_COUNT, NUMBER, BROADCAST_NEXT, PROCEED,
-    HEADER_WORDS,
-) = range(67)
+    FREE_NOTE, HEADER_WORDS,
+) = range(68)
 
 # named random stream
 (
@@ -140,8 +140,9 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     E_HISTORY_LEN, E_HISTORY_TAIL, E_CERTIFICATION, E_EVS, E_PC, E_PRIM, E_SYNCED, E_HEARD, E_KNOWN,
     E_LINKED, E_RELAY, E_LAST, E_PARCELS, E_SENDS, E_DELIVERIES, E_CAUSAL, E_COUNTS, E_SEMI_SYNC,
     E_SEMI_TIMEOUT, E_ACTIVE, E_POSITION, E_ACKED, E_WAIT_HEAD, E_WAIT_TAIL, E_FLUSHED_LOG, E_INDEX,
-    E_WORDS,
-) = range(41)
+    E_ARMED, E_CHECK_AT, E_RETRANS_AT, E_INSTALL_AT, E_LAST_CHECK, E_SUSPECTED, E_CHECK_PERIOD,
+    E_KEEPALIVE_PERIOD, E_SUSPECT_TIMEOUT, E_WORDS,
+) = range(50)
 
 # view of a Galera group; the tables follow the record
 (
@@ -154,6 +155,17 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
 (
     Z_NEXT, Z_REPLICA, Z_PC, Z_SENT, Z_SENT_AT, Z_FIRST, Z_WORDS,
 ) = range(7)
+
+# sentinels and the servers they watch; from H_TABLES on, the tables of `sentinel_routine.Routine`
+(
+    H_SENTINELS, H_INSTANCES, H_DOWN_AFTER, H_DESYNC, H_TIMERS, H_WATCHERS, H_SERVERS, H_TABLES,
+) = range(8)
+
+# message between sentinels and servers
+(
+    I_NEXT, I_SESSIONS, I_KIND, I_SOURCE, I_TARGET, I_TO_INSTANCE, I_EPOCH, I_CONFIG_EPOCH, I_CANDIDATE,
+    I_FLAG, I_OFFSET, I_LINK_DOWN, I_WORDS,
+) = range(13)
 
 # message of the total order (shared by its receivers)
 (
@@ -176,11 +188,15 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
 (
     RESUME_CALL, ANY_CALL, FINISH_CALL, REPLY, RESUME_USER, RESUME_PROBE, RESUME_CHECK, ANY_CHECK, RESUME_DNS,
     ANY_DNS, CPU_WAKE, BROADCAST, FLUSHED, PYTHON, ARRIVE, ARRIVE_AGAIN, FLOW_SEND, INTERRUPT_CALL,
-    STREAM_STEP, STREAM_RECEIVED, STREAM_ACK, STREAM_VISIBLE,
-) = range(22)
+    STREAM_STEP, STREAM_RECEIVED, STREAM_ACK, STREAM_VISIBLE, MEMBER_TIMER,
+    SENTINEL_TICK, SENTINEL_MESSAGE,
+) = range(25)
 
 # why the kernel returns
-DONE, UP_PYTHON, UP_ARRIVE, UP_FLOW, UP_CAUSAL, UP_SUBMIT, UP_ROOM, UP_LOST = range(8)
+(
+    DONE, UP_PYTHON, UP_ARRIVE, UP_FLOW, UP_CAUSAL, UP_SUBMIT, UP_ROOM, UP_LOST, UP_TIMER, UP_TICK,
+    UP_MESSAGE,
+) = range(11)
 
 # where a request is
 (

@@ -15,7 +15,9 @@ from sim.engine.compiled.network import connecting, repair
 from sim.engine.compiled.order import arrive, arrived, broadcast_payload, is_quiet
 from sim.engine.compiled.replication import acknowledged, stream_received, stream_step, stream_visible
 from sim.engine.compiled.requests import finish, release_call
+from sim.engine.compiled.sentinels import sentinel_message, sentinel_tick
 from sim.engine.compiled.service import serve
+from sim.engine.compiled.timers import member_timer
 from sim.engine.compiled.users import check_step, dns_step, probe_step, record, user_answered, user_step
 from sim.protocols import flowcontrol
 
@@ -115,6 +117,12 @@ def dispatch(i64: Ints, f64: Floats, code: int, a: int, b: int) -> int:
         wake_cpu(i64, f64, a, b)
     elif code == w.ARRIVE:
         return arrive(i64, f64, a, b)
+    elif code == w.SENTINEL_TICK:
+        return sentinel_tick(i64, f64, a, b)
+    elif code == w.SENTINEL_MESSAGE:
+        return sentinel_message(i64, f64, a)
+    elif code == w.MEMBER_TIMER:
+        return member_timer(i64, f64, a, b)
     elif code == w.FINISH_CALL:
         if i64[a + w.C_GENERATION] == b >> 10:
             status = b & 1023

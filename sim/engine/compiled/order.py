@@ -39,11 +39,13 @@ _made = twins(
         "put_submit",
         "put_receive",
         "put_causal_read",
+        "put_keepalive",
     ),
 )
 put_submit = _made["put_submit"]
 put_receive = _made["put_receive"]
 put_causal_read = _made["put_causal_read"]
+put_keepalive = _made["put_keepalive"]
 
 _SLOTS, _PAYLOADS = evs.SLOTS, evs.PAYLOADS
 _LEAVING, _OPERATIONAL = membership.LEAVING, membership.OPERATIONAL

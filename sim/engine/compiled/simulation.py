@@ -80,6 +80,13 @@ class Simulation(reference.Simulation):
                 self._database(int(memory.i64[b + w.B_DATABASE])).group.arrived(
                     a, int(memory.i64[b + w.B_INDEX])
                 )
+            elif why == w.UP_TIMER:
+                group, index = self._group_of(a)
+                group.expired(index, b)
+            elif why == w.UP_TICK:
+                self._sessions(a).tick(b)
+            elif why == w.UP_MESSAGE:
+                self._sessions(int(memory.i64[a + w.I_SESSIONS])).arrived(a)
             elif why == w.UP_LOST:
                 raise ValueError("a member got a message of the total order before an earlier one")
             elif why == w.UP_ROOM:
@@ -105,6 +112,9 @@ class Simulation(reference.Simulation):
             payload = 2 * int(memory.i64[a + w.C_TX])
             memory.i64[a + w.C_GOT] = group.submit(index, payload, size)
         memory.i64[w.PROCEED] = a
+
+    def _sessions(self, record: int) -> Any:
+        return next(found for found in self._model.sessions if found.record == record)
 
     def _database(self, record: int) -> Any:
         return next(found for found in self._model.databases.values() if found.record == record)
