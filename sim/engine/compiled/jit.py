@@ -61,8 +61,9 @@ def _njit() -> Callable[..., Any]:
 
 _compiler = _njit()
 
+from sim.engine.compiled.parts import PartCompiler, WholeCompiler, remembered_types  # noqa: E402 - numba knows its cache now
 
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 """No fast-math: every operation rounds as in the reference engine. No reference counts: no kernel
 makes an array."""
 
@@ -87,7 +88,7 @@ def _plain(dispatcher: Any) -> Any:
 def kernel(function: Function) -> Function:
     """Compile ``function`` when another kernel calls it first; its type stays that of the Python function."""
     compiled: Function = _plain(
-        _compiler(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+        _compiler(no_cpython_wrapper=True, pipeline_class=PartCompiler, **_OPTIONS)(function)
     )
     return compiled
 
@@ -97,7 +98,7 @@ _ENTRIES: list[tuple[Any, Callable[..., Any]]] = []
 
 def entry(function: Function) -> Function:
     """A kernel that Python may call too."""
-    compiled: Function = _plain(_compiler(no_cfunc_wrapper=True, **_OPTIONS)(function))
+    compiled: Function = _plain(_compiler(cache=True, pipeline_class=WholeCompiler, **_OPTIONS)(function))
     _ENTRIES.append((compiled, function))
     return compiled
 
@@ -105,7 +106,7 @@ def entry(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """A kernel whose arguments would cost more to pass than it does to do."""
     compiled: Function = _compiler(
-        no_cpython_wrapper=True, no_cfunc_wrapper=True, inline="always", **_OPTIONS
+        no_cpython_wrapper=True, pipeline_class=PartCompiler, inline="always", **_OPTIONS
     )(function)
     return compiled
 
@@ -139,7 +140,7 @@ def warm_up(note: Callable[[str], None]) -> None:
 
     note("compiling the engine, once on this machine: this can take a minute")
     listener = Count()
-    with event.install_listener("numba:compile", listener):
+    with remembered_types(), event.install_listener("numba:compile", listener):
         for compiled, function in _ENTRIES:
             compiled.compile(_signature(function))
     marker = _marker()

@@ -85,7 +85,7 @@ class Sessions(sessions.Sessions):
         memory = self._memory
         words = (w.I_KIND, w.I_SOURCE, w.I_TARGET, w.I_TO_INSTANCE, w.I_EPOCH, w.I_CONFIG_EPOCH)
         more = (w.I_CANDIDATE, w.I_FLAG, w.I_OFFSET)
-        values = [int(memory.i64[note + word]) for word in (*words, *more)]
-        message = sentinel.Message(*values, link_down=float(memory.f64[note + w.I_LINK_DOWN]))
+        values: list[Any] = [int(memory.i64[note + word]) for word in (*words, *more)]
+        message = sentinel.Message(*values, float(memory.f64[note + w.I_LINK_DOWN]))
         events.give(memory.i64, memory.f64, w.FREE_NOTE, note)
         self._arrive(message)
