@@ -153,11 +153,11 @@ def remembered_types() -> Iterator[None]:
             found = known[key] = plain(self, context, args, kws)
         return found
 
-    functions.BaseFunction.get_call_type = get_call_type
+    functions.BaseFunction.get_call_type = get_call_type  # type: ignore[method-assign]
     try:
         yield
     finally:
-        functions.BaseFunction.get_call_type = plain
+        functions.BaseFunction.get_call_type = plain  # type: ignore[method-assign]
 
 
 def _general(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -86,6 +86,7 @@ class Sessions(sessions.Sessions):
         words = (w.I_KIND, w.I_SOURCE, w.I_TARGET, w.I_TO_INSTANCE, w.I_EPOCH, w.I_CONFIG_EPOCH)
         more = (w.I_CANDIDATE, w.I_FLAG, w.I_OFFSET)
         values: list[Any] = [int(memory.i64[note + word]) for word in (*words, *more)]
-        message = sentinel.Message(*values, float(memory.f64[note + w.I_LINK_DOWN]))
+        values.append(float(memory.f64[note + w.I_LINK_DOWN]))
+        message = sentinel.Message(*values)
         events.give(memory.i64, memory.f64, w.FREE_NOTE, note)
         self._arrive(message)
