@@ -52,6 +52,10 @@ validate-corpus: ## predict the published measurements again and write docs/vali
 findings: ## simulate a published load-test study at its own size and write docs/findings.md (~25 minutes, resumable)
 	$(PYTHON) -m benchmarks.findings
 
+.PHONY: validate
+validate: install ## predict and measure the validation campaign, ~75 minutes on a quiet machine; e.g. CAMPAIGN="--budget 30"
+	$(SUDO) $(PYTHON) -m benchmarks.campaign $(CAMPAIGN)
+
 .PHONY: docs
 docs: ## write the pages that come from the code: JSON Schema of topologies, metrics
 	$(PYTHON) -m topologies.schema

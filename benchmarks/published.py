@@ -326,12 +326,12 @@ def _how(row: Row) -> str:
     return f"{text}; assumes {how.assumes}" if how.assumes else text
 
 
-def written(text: str) -> str:
-    """docs/validation.md with the part between the markers replaced by ``text``."""
+def written(text: str, begin: str = BEGIN, end: str = END) -> str:
+    """docs/validation.md with the part between two markers replaced by ``text``, which has them too."""
     current = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "# Validation\n\n"
-    if BEGIN in current:
-        before, _, rest = current.partition(BEGIN)
-        return before + text + rest.partition(END + "\n")[2]
+    if begin in current:
+        before, _, rest = current.partition(begin)
+        return before + text + rest.partition(end + "\n")[2]
     return current.rstrip("\n") + "\n\n" + text
 
 

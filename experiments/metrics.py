@@ -14,6 +14,7 @@ Rules that hold for every metric (each metric's own definition stands in `experi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -204,7 +205,10 @@ def _load(
             key: KeyMaker = partial(MetricKey, window=window, flow=flow, **scope)
             values[key("throughput")] = MetricValue(done / length, done, "/s", 1 / length)
             if counts[0]:
-                found = np.percentile(latency[here & (outcome == 0)], PERCENTS)
+                answered = latency[here & (outcome == 0)]
+                mean = math.fsum(answered) / len(answered)
+                values[key("latency_mean")] = MetricValue(mean, int(counts[0]), "s", TIMESTAMP)
+                found = np.percentile(answered, PERCENTS)
                 for percent, value in zip(PERCENTS, found, strict=True):
                     name = key(f"latency_p{percent}")
                     values[name] = MetricValue(float(value), int(counts[0]), "s", TIMESTAMP)

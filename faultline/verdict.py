@@ -98,6 +98,7 @@ class Measured:
 
 _SAMPLES = {
     # At least five observations beyond a quantile, so that one outlier does not make it.
+    "latency_mean": 10,
     "latency_p50": 10,
     "latency_p80": 25,
     "latency_p95": 100,

@@ -302,8 +302,9 @@ def _paths(topology: Topology, sites: tuple[str, ...], calibration: Calibration)
         for link in topology.links:
             a, b = (sites.index(name) for name in link.between)
             for i, j in ((a, b), (b, a)):
-                if link.rtt / 2 < delay[path, i, j]:
-                    delay[path, i, j] = link.rtt / 2
+                one_way = link.one_way(sites[i])
+                if one_way < delay[path, i, j]:
+                    delay[path, i, j] = one_way
                     jitter[path, i, j], loss[path, i, j] = link.jitter, link.loss
                     bandwidth[path, i, j], next_hop[path, i, j] = link.bandwidth, j
         for k in range(count):

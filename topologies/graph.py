@@ -69,8 +69,8 @@ class Route:
 
     @property
     def one_way(self) -> float:
-        """Seconds in one direction without jitter: half the RTT."""
-        return self.rtt / 2
+        """Seconds from the first site to the last, without jitter."""
+        return sum(link.one_way(site) for site, link in zip(self.sites, self.links, strict=False))
 
     @property
     def jitter(self) -> float:

@@ -44,7 +44,9 @@ class Link(Model):
 
     Attributes:
         between: the two sites.
-        rtt: round-trip time in seconds; each direction gets half of it.
+        rtt: round-trip time in seconds.
+        forward: share of it that packets take from the first site to the second; the way back takes the
+            rest. Half, unless the two ways differ (asymmetric routes, satellites, traffic engineering).
         jitter: half width in seconds of the uniform one-way variation.
         bandwidth: bits per second per direction.
         loss: packet loss ratio per direction.
@@ -56,11 +58,16 @@ class Link(Model):
 
     between: tuple[Name, Name]
     rtt: Duration
+    forward: Ratio = 0.5
     jitter: Duration = 0.0
     bandwidth: Bandwidth = 1e9
     loss: Ratio = 0.0
     vpn: Literal["wireguard", "liqo", "none"] = "wireguard"
     nat: bool = False
+
+    def one_way(self, source: str) -> float:
+        """Seconds from ``source``, one of the two sites, to the other."""
+        return self.rtt * (self.forward if source == self.between[0] else 1 - self.forward)
 
 
 class IndigoIam(Model):

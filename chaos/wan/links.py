@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from chaos.host.cgroups import LAB_WEIGHT, Cgroups
 from chaos.host.processes import Process
 from chaos.lab.layout import Layout
 from chaos.wan import control
-from chaos.wan.plan import DNS, PUBLIC_NETWORK, Plan, Station, plan
+from chaos.wan.plan import DNS, PUBLIC_NETWORK, Plan, Station, plan, quality_of
 from chaos.wan.wireguard import Tunnels
-from topologies.model import Topology
+from topologies.model import Link, Topology
 
 DEVICE = "wan0"
 MTU = 1500
 GROUP = "net"
 WEIGHT = 16.0
 """CPU weight of relay and WireGuard against the sites: the network must not be what is slow."""
+RELINKED = "relinked"
+"""Name under which the relay keeps the values of a link that was changed while the lab is up."""
 QUEUE = 5000
 """Packets a device holds while the relay is not reading: 0.25 s at 20,000 packets a second."""
 
@@ -231,11 +233,27 @@ class Wan:
         bandwidth: float | None = None,
     ) -> None:
         """Make a link worse until `restore(name)`: both directions, both paths, routes over it included."""
+        values = _given(delay=None if rtt is None else rtt / 2, jitter=jitter, loss=loss, rate=bandwidth)
+        control.request(self.socket, "degrade", name=name, link=self._link(a, b), **values)
+
+    def relink(self, link: Link) -> None:
+        """Give the link between the same two sites the values of ``link``, as if it had been planned so.
+
+        Call it while no degradation is in force: what comes later is on top of it.
+
+        Raises:
+            LabError: there is no link between the two, or the relay does not answer.
+        """
+        index = self._link(*link.between)
+        for way, site in enumerate(self.plan.links[index].between):
+            wanted = asdict(quality_of(link, site))
+            control.request(self.socket, "degrade", name=RELINKED, link=index, way=way, **wanted)
+
+    def _link(self, a: str, b: str) -> int:
         index = self.plan.link_index(a, b)
         if index is None:
             raise LabError(f"there is no link between {a} and {b}")
-        values = _given(delay=None if rtt is None else rtt / 2, jitter=jitter, loss=loss, rate=bandwidth)
-        control.request(self.socket, "degrade", name=name, link=index, **values)
+        return index
 
     def restore(self, name: str | None = None) -> None:
         """Take the degradation ``name`` back, or all of them; harmless when there is none."""

@@ -48,7 +48,7 @@ class Channel:
     """One direction between two places on one path (`vpn` or `public`).
 
     Attributes:
-        via: indices of the links it runs over, in file order of the topology; none at one place.
+        via: indices (`direction`) of what it runs over, in order; none at one place.
     """
 
     source: str
@@ -84,6 +84,11 @@ class Plan:
                 return index
         return None
 
+    def direction(self, source: str, target: str) -> int | None:
+        """Index of one direction of the link between two sites: two per link, in file order."""
+        index = self.link_index(source, target)
+        return None if index is None else 2 * index + (source != self.links[index].between[0])
+
     def route(self, a: str, b: str) -> list[str]:
         """Sites that VPN packets from ``a`` to ``b`` pass, both ends included."""
         hops = [a]
@@ -95,7 +100,7 @@ class Plan:
         """As plain data for the relay."""
         return {
             "seed": self.seed,
-            "links": [asdict(quality_of(link)) for link in self.links],
+            "links": [asdict(quality_of(link, site)) for link in self.links for site in link.between],
             "stations": [asdict(station) for station in self.stations],
             "channels": [asdict(channel) for channel in self.channels],
             "next_hop": self.next_hop,
@@ -155,18 +160,18 @@ def plan(
         for b in sites:
             if a == b:
                 continue
-            direct = laid.link_index(a, b)
+            direct = laid.direction(a, b)
             if direct is not None:
                 channels.append(Channel(a, b, "vpn", (direct,)))
             hops = pairwise(laid.route(a, b))
-            via = tuple(index for hop in hops if (index := laid.link_index(*hop)) is not None)
+            via = tuple(index for hop in hops if (index := laid.direction(*hop)) is not None)
             channels.append(Channel(a, b, "public", via))
     return Plan(sites, links, laid.stations, tuple(channels), next_hop, seed)
 
 
-def quality_of(link: Link) -> Quality:
-    """One direction of ``link``: half of the round trip."""
-    return Quality(link.rtt / 2, link.jitter, link.loss, link.bandwidth)
+def quality_of(link: Link, source: str) -> Quality:
+    """What ``link`` does to packets from ``source``."""
+    return Quality(link.one_way(source), link.jitter, link.loss, link.bandwidth)
 
 
 def _next_hops(topology: Topology) -> dict[str, dict[str, str]]:

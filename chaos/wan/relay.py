@@ -63,8 +63,9 @@ def open_tun(namespace: str, device: str = DEVICE) -> int:
 class Network:
     """Links and channels of the relay, and what is done to them. Knows no sockets and no time.
 
-    A channel's quality is that of its links in series; degradations change links, each under a
-    name, so that they can overlap and be taken back in any order.
+    A channel's quality is that of its links in series, of which the plan lists both ways one after
+    the other; degradations change links, each under a name, so that they can overlap and be taken
+    back in any order.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -123,10 +124,19 @@ class Network:
             else:
                 shaper.cuts.discard(name)
 
-    def degrade(self, name: str, link: int, **values: float) -> None:
-        """Change a link until `restore(name)`; a later degradation of it wins where both say something."""
-        replace(self._links[link], **values)  # raises on a value that links do not have
-        self._degraded[link][name] = values
+    def degrade(self, name: str, link: int, way: int | None = None, **values: float) -> None:
+        """Change a link until `restore(name)`; a later degradation of it wins where both say something.
+
+        Args:
+            name: of the degradation.
+            link: in file order.
+            way: 0 from the link's first site to its second, 1 back; both when not given.
+            values: of a `Quality`.
+        """
+        ways = [2 * link, 2 * link + 1] if way is None else [2 * link + way]
+        for index in ways:
+            replace(self._links[index], **values)  # raises on a value that links do not have
+            self._degraded[index][name] = values
         self._refresh()
 
     def restore(self, name: str | None = None) -> None:

@@ -54,6 +54,6 @@ def member_delays(topology: Topology, database: str) -> tuple[list[str], list[li
             return 0.0
         link = link_between(topology, a, b)
         # Two sites with a link talk over it, whatever a detour would cost.
-        return one_way_delay(topology, a, b) if link is None else link.rtt / 2
+        return one_way_delay(topology, a, b) if link is None else link.one_way(a)
 
     return sites, [[delay(a, b) for b in sites] for a in sites]

@@ -65,6 +65,15 @@ class TestPlan:
         assert network.quality("ral>cam/vpn") == Quality(0.015, 0.002, 0.01, 10e6)
         assert network.quality("cam>ral/public") == network.quality("ral>cam/vpn")
 
+    def test_the_two_ways_of_a_link_may_differ(self) -> None:
+        """`forward` is the first site's share of the round trip, whichever way a route runs over the link."""
+        network = Network(plan(triangle("30ms", forward=0.8), HOME).data())
+        assert network.quality("ral>cam/vpn").delay == pytest.approx(0.024)
+        assert network.quality("cam>ral/vpn").delay == pytest.approx(0.006)
+        network = Network(plan(line(forward=1.0), HOME).data())
+        assert network.quality("ral>edi/public").delay == pytest.approx(0.030)
+        assert network.quality("edi>ral/public").delay == 0.0
+
     def test_users_and_dns_are_next_to_their_sites(self) -> None:
         """No delay between users and their own site, nor between the DNS balancer and anybody."""
         network = Network(plan(triangle(), HOME).data())
@@ -303,6 +312,16 @@ class TestNetwork:
         assert network.shapers["ral>edi/public"].quality.delay == pytest.approx(0.11)
         assert network.shapers["cam>edi/vpn"].quality.delay == pytest.approx(0.01)
         assert network.shapers["ral>cam/vpn"].quality.rate == 100e6
+
+    def test_one_way_of_a_link_can_be_changed_alone(self, network: Network) -> None:
+        """The other keeps its values; a later degradation of both is on top, and leaves it when it ends."""
+        network.degrade("relinked", 0, 1, delay=0.3)
+        assert network.shapers["ral>cam/vpn"].quality.delay == pytest.approx(0.005)
+        assert network.shapers["cam>ral/vpn"].quality.delay == pytest.approx(0.3)
+        network.degrade("f1", 0, delay=0.1)
+        assert network.shapers["cam>ral/vpn"].quality.delay == pytest.approx(0.1)
+        network.restore("f1")
+        assert network.shapers["cam>ral/vpn"].quality.delay == pytest.approx(0.3)
 
     def test_degradations_are_taken_back_in_any_order(self, network: Network) -> None:
         """Each restores only what it changed itself."""

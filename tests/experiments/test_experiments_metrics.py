@@ -92,6 +92,14 @@ class TestLoad:
         assert found["latency_p95{flow=workflow}@whole"].value == pytest.approx(1.05)
         assert found["latency_p99{flow=workflow}@whole"].n == 11
 
+    def test_the_mean_is_of_ok_answers_only(self) -> None:
+        """One to eleven tenths of a second; a fast error does not count, a slow one neither."""
+        rows = [user(20 + i, latency=(i + 1) / 10) for i in range(11)]
+        rows += [user(35.0, 0.001, "conflict"), user(36.0, 9.0, "timeout")]
+        found = values(seen(rows))
+        assert found["latency_mean{flow=workflow}@whole"].value == pytest.approx(0.6)
+        assert found["latency_mean{flow=workflow}@whole"].n == 11
+
     def test_scopes_are_the_whole_the_sites_and_the_requests(self) -> None:
         """A site's number is of the users next to it, whichever front end answered."""
         rows = [user(20.0), user(21.0, site="cam", outcome="stale", step="refresh"), user(22.0, site="cam")]

@@ -135,6 +135,18 @@ class TestCommit:
         assert found == pytest.approx([order_time(matrix, i, i) for i in range(3)], abs=3e-3)
         assert found == pytest.approx([0.165, 0.2, 0.2], abs=3e-3)
 
+    def test_unequal_ways_follow_the_formula(self) -> None:
+        """80 ms out and 20 ms back: two members still take the round trip, three what the matrix gives."""
+        pair = topology(2, rtt=0.1)
+        skewed = [link.model_copy(update={"forward": 0.8}) for link in pair.links]
+        found = commit_times(pair.model_copy(update={"links": skewed}))
+        assert found == pytest.approx([0.1, 0.1], abs=2e-3)
+        trio = topology(3, rtt=0.1)
+        skewed = [link.model_copy(update={"forward": 0.8}) for link in trio.links]
+        matrix = [[0.0, 0.08, 0.08], [0.02, 0.0, 0.08], [0.02, 0.02, 0.0]]
+        found = commit_times(trio.model_copy(update={"links": skewed}))
+        assert found == pytest.approx([order_time(matrix, i, i) for i in range(3)], abs=3e-3)
+
     def test_local_commit_comes_on_top(self) -> None:
         """The client's OK waits for the flush after the order is known."""
         deployment = Deployment(program(topology(1), quiet(), exact(local_commit=0.004)), seed=1)

@@ -58,6 +58,16 @@ class TestDelays:
         assert one_way_delay(CHAIN, "c", "a") == pytest.approx(0.040)
         assert one_way_delay(CHAIN, "b", "b") == 0
         assert public_delay(CHAIN, "a", "c") == pytest.approx(0.040)
+
+    def test_the_two_ways_may_differ(self) -> None:
+        """`forward` is the share of the way from the first site to the second; together they are the RTT."""
+        skewed = [{"between": [a, b], "rtt": 0.1, "forward": 0.7} for a, b in (("a", "b"), ("c", "b"))]
+        there = topology_of(["a", "b", "c"], skewed)
+        assert one_way_delay(there, "a", "b") == pytest.approx(0.07)
+        assert one_way_delay(there, "b", "a") == pytest.approx(0.03)
+        assert one_way_delay(there, "a", "c") == pytest.approx(0.07 + 0.03)
+        assert one_way_delay(there, "c", "a") == pytest.approx(0.07 + 0.03)
+        assert largest_rtt(there) == pytest.approx(0.2)
         assert largest_rtt(CHAIN) == pytest.approx(0.080)
 
     def test_the_shortest_way_wins_over_the_direct_one(self) -> None:

@@ -1,0 +1,266 @@
+"""Carrying the campaign out: calibrate once, then predict, register and measure cell after cell."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.campaign.cells import Cell
+from benchmarks.campaign.record import (
+    LAB,
+    REPEATS,
+    ROOM,
+    ROOT,
+    Data,
+    Recorded,
+    measured,
+    registered,
+    scorable,
+    witness,
+)
+from chaos.errors import InjectionError, LabError
+from chaos.lab.base import Lab
+from chaos.toolkit.session import Session
+from experiments.metrics import reduce
+from faultline.home import Home
+from faultline.ledger import Ledger
+from sim.calibration import Calibration
+from sim.calibration import load as load_calibration
+from sim.predict import Prediction, predict
+from sim.profile import load as load_profile
+
+SEED = 20261121
+REPLICATIONS = 40
+BRING_UP, BETWEEN = 20.0, 9.0
+"""Seconds: bringing a lab up and down; starting generators, auditing and refitting for a repeat."""
+
+Note = Callable[[str], None]
+
+
+class Standing(Lab, Protocol):
+    """A lab that stays up between runs, until it is closed."""
+
+    def close(self) -> None:
+        """Take it down; safe to call again."""
+
+
+def seconds_of(cell: Cell) -> float:
+    """About how long all repeats of ``cell`` take in a lab that is up."""
+    each = cell.workload.duration + BETWEEN + (BRING_UP if cell.fresh else 0.0)
+    return REPEATS * each
+
+
+def within(cells: Sequence[Cell], seconds: float) -> list[Cell]:
+    """The first of ``cells`` that fit into ``seconds``, labs included; what does not fit is passed over."""
+    chosen: list[Cell] = []
+    deployments: set[tuple[object, ...]] = set()
+    for cell in cells:
+        cost = seconds_of(cell) + (BRING_UP if cell.deployment not in deployments and not cell.fresh else 0.0)
+        if cost <= seconds:
+            chosen.append(cell)
+            deployments.add(cell.deployment)
+            seconds -= cost
+    return chosen
+
+
+def grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells that share a lab together; groups and cells keep the order of importance."""
+    order: dict[tuple[object, ...], int] = {}
+    ranked = [(order.setdefault(cell.deployment, place), place, cell) for place, cell in enumerate(cells)]
+    ranked.sort(key=lambda one: one[:2])
+    return [[cell for _, _, cell in group] for _, group in groupby(ranked, key=lambda one: one[0])]
+
+
+def forecast(cell: Cell, calibration: Calibration, replications: int = REPLICATIONS) -> Prediction:
+    """Predict one repeat of ``cell``."""
+    demands = load_profile().calibrated(calibration, cell.topology)
+    return predict(cell.scenario, demands, SEED, replications=replications, workers=1)
+
+
+class Campaign:
+    """One campaign: a home with its own calibration and ledger, and a room for the data.
+
+    Args:
+        home: of calibration and ledger.
+        room: for the data files.
+        note: told what happens.
+        lab: opens the lab that cells run in; the local one by default.
+        replications: simulated runs behind every prediction.
+
+    Attributes:
+        failed: names of cells that could not be measured.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        room: Path = ROOM,
+        note: Note = print,
+        *,
+        lab: Callable[[], Standing] | None = None,
+        replications: int = REPLICATIONS,
+    ) -> None:
+        self.home = Home(home)
+        self.room = room
+        self.note = note
+        self.ledger = Ledger(self.home.ledger)
+        self.failed: list[str] = []
+        self._open_lab = lab or _local
+        self._replications = replications
+
+    def calibrate(self) -> Calibration:
+        """This campaign's calibration, measured now unless it has been.
+
+        Raises:
+            subprocess.CalledProcessError: it could not be measured.
+        """
+        self.home.create()
+        if not self.home.calibration.exists():
+            environment = os.environ | {"FAULTLINE_HOME": str(self.home.root)}
+            command = [sys.executable, "-m", "faultline", "calibrate"]
+            subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        self.room.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.home.calibration, self.room / "calibration.json")
+        return load_calibration(self.home.calibration)
+
+    def recorded(self, cell: Cell, calibration: Calibration) -> Recorded | None:
+        """What this campaign has of ``cell``; what another calibration predicted is not its own."""
+        path = self.room / f"{cell.name}.json"
+        if not path.exists():
+            return None
+        found = Recorded.read(path)
+        return found if found.prediction["calibration"] == self._hash(cell, calibration) else None
+
+    @staticmethod
+    def _hash(cell: Cell, calibration: Calibration) -> str:
+        return load_profile().calibrated(calibration, cell.topology).hash
+
+    def run(self, cells: Sequence[Cell], deadline: float = float("inf")) -> None:
+        """Measure what is missing of ``cells``; none begins that would not end by ``deadline``.
+
+        A cell that fails is noted in `failed` and the next one begins.
+
+        Args:
+            deadline: on the monotonic clock.
+        """
+        calibration = self.calibrate()
+        missing = []
+        for cell in cells:
+            found = self.recorded(cell, calibration)
+            if found is None or not found.complete:
+                missing.append(cell)
+        for group in grouped(missing):
+            lab = self._open_lab()
+            try:
+                for cell in group:
+                    if time.monotonic() + seconds_of(cell) > deadline:
+                        self.note(f"{cell.name}: no time left")
+                        continue
+                    self._attempt(lab, cell, calibration)
+            finally:
+                lab.close()
+
+    def _attempt(self, lab: Standing, cell: Cell, calibration: Calibration) -> None:
+        try:
+            self._measure(lab, cell, calibration)
+        except LabError as error:
+            self.note(f"{cell.name}: {error}; once more in a new lab")
+            lab.close()
+            try:
+                self._measure(lab, cell, calibration)
+            except LabError as again:
+                self.note(f"{cell.name}: given up: {again}")
+                self.failed.append(cell.name)
+                lab.close()
+
+    def _measure(self, lab: Standing, cell: Cell, calibration: Calibration) -> None:
+        found = self.recorded(cell, calibration)
+        if found is None:
+            found = Recorded.begin(cell, forecast(cell, calibration, self._replications))
+        while not found.complete:
+            if cell.fresh:
+                lab.close()
+            repeat = self._repeat(lab, cell, found)
+            alike = [one for one in found.repeats if one["number"] == repeat["number"]]
+            repeat["retaken"] = bool(repeat["disturbances"]) and not alike
+            found.repeats.append(repeat)
+            found.write(self.room)
+            busy = repeat["health"].get("busy", 0.0)
+            told = "; ".join(repeat["disturbances"]) or "undisturbed"
+            again = ", taken again" if repeat["retaken"] else ""
+            self.note(f"{cell.name} {repeat['number']}/{REPEATS}: machine {busy:.0%} busy, {told}{again}")
+        if cell.fresh:
+            lab.close()
+
+    def _repeat(self, lab: Standing, cell: Cell, found: Recorded) -> Data:
+        number = len(found.counted) + 1
+        begun = sum(
+            row.kind == "prediction" and row.run_id.startswith(f"{cell.name}.") for row in self.ledger.rows()
+        )
+        run_id = f"{cell.name}.{begun + 1}"
+        row = self.ledger.append("prediction", run_id, registered(found.data))
+        session = Session(lab, cell.topology, cell.workload, seed=SEED + begun)
+        with session:
+            session.open()
+            started = datetime.now(UTC) - timedelta(seconds=session.now())
+            for fault in cell.timeline:
+                session.activity = fault.name
+                session.inject(fault.fault, at=fault.at, duration=fault.duration)
+            session.finish_load()
+            if session.failures:
+                raise InjectionError("; ".join(map(str, session.failures)))
+            observation = session.observation()
+            first = min((applied.at for applied in session.applied), default=None)
+        if not found.data["lab"]:
+            known = observation.extra.get("facts", {})
+            found.data["lab"] = {key: known[key] for key in LAB if key in known}
+        repeat: Data = {
+            "run": run_id,
+            "number": number,
+            "retaken": False,
+            "load_started": _spell(started),
+            "first_injection": None if first is None else _spell(started + timedelta(seconds=first)),
+            "windows": [list(window) for window in observation.windows],
+            "health": _health(observation.extra.get("health", {})),
+            "disturbances": list(observation.extra.get("disturbances", [])),
+            "metrics": measured(reduce(observation, cell.topology, cell.workload)),
+        }
+        outcome = self.ledger.append("measurement", run_id, scorable(repeat))
+        repeat["ledger"] = {"prediction": witness(row), "measurement": witness(outcome)}
+        return repeat
+
+
+HEALTH = (
+    "busy",
+    "busy_worst",
+    "steal",
+    "relay_late",
+    "relay_worst",
+    "prober_late",
+    "load_share",
+    "cpu",
+    "throttled",
+)
+"""What is kept of a lab's health."""
+
+
+def _health(whole: Mapping[str, Any]) -> Data:
+    return {name: whole[name] for name in HEALTH if name in whole}
+
+
+def _local() -> Standing:
+    from benchmarks.campaign.lab import StandingLab
+
+    return StandingLab(seed=SEED)
+
+
+def _spell(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
