@@ -18,6 +18,7 @@ from experiments.metrics import MetricValue
 from faultline import facts
 from faultline.home import write_atomically
 from faultline.ledger import Row, canonical
+from sim.calibration import Calibration
 from sim.predict import Prediction
 
 ROOT = Path(__file__).parents[2]
@@ -40,8 +41,8 @@ class Recorded:
     data: Data
 
     @classmethod
-    def begin(cls, cell: Cell, prediction: Prediction) -> Recorded:
-        """A cell that is predicted and not yet measured."""
+    def begin(cls, cell: Cell, prediction: Prediction, calibration: Calibration) -> Recorded:
+        """A cell that is predicted, from the campaign's ``calibration``, and not yet measured."""
         return cls(
             {
                 "schema": SCHEMA,
@@ -49,6 +50,7 @@ class Recorded:
                 "factors": cell.factors,
                 "machine": facts.machine(),
                 "software": facts.versions(),
+                "calibration": calibration.hash,
                 "topology": cell.topology.model_dump(mode="json"),
                 "workload": cell.workload.model_dump(mode="json"),
                 "timeline": [fault.model_dump(mode="json", exclude_none=True) for fault in cell.timeline],

@@ -137,11 +137,7 @@ class Campaign:
         if not path.exists():
             return None
         found = Recorded.read(path)
-        return found if found.prediction["calibration"] == self._hash(cell, calibration) else None
-
-    @staticmethod
-    def _hash(cell: Cell, calibration: Calibration) -> str:
-        return load_profile().calibrated(calibration, cell.topology).hash
+        return found if found.data["calibration"] == calibration.hash else None
 
     def run(self, cells: Sequence[Cell], deadline: float = float("inf")) -> None:
         """Measure what is missing of ``cells``; none begins that would not end by ``deadline``.
@@ -184,7 +180,8 @@ class Campaign:
     def _measure(self, lab: Standing, cell: Cell, calibration: Calibration) -> None:
         found = self.recorded(cell, calibration)
         if found is None:
-            found = Recorded.begin(cell, forecast(cell, calibration, self._replications))
+            prediction = forecast(cell, calibration, self._replications)
+            found = Recorded.begin(cell, prediction, calibration)
         while not found.complete:
             if cell.fresh:
                 lab.close()
