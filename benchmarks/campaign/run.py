@@ -18,7 +18,6 @@ from benchmarks.campaign.record import (
     LAB,
     REPEATS,
     ROOM,
-    ROOT,
     Data,
     Recorded,
     measured,
@@ -126,7 +125,7 @@ class Campaign:
         if not self.home.calibration.exists():
             environment = os.environ | {"FAULTLINE_HOME": str(self.home.root)}
             command = [sys.executable, "-m", "faultline", "calibrate"]
-            subprocess.run(command, cwd=ROOT, env=environment, check=True)
+            subprocess.run(command, env=environment, check=True)
         self.room.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.home.calibration, self.room / "calibration.json")
         return load_calibration(self.home.calibration)
