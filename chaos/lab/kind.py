@@ -216,7 +216,8 @@ class KindLab(HostLab):
                 self._cluster_wan().reattach(site)
 
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
-        return consistency.audit(state.topology, self._components().databases(), samples)
+        servers = [consistency.Server.on_this_machine(one) for one in self._components().databases()]
+        return consistency.audit(state.topology, servers, samples)
 
     def _about(self) -> dict[str, Any]:
         return {"platform": KUBERNETES, "event_resolution": watch.RESOLUTION}

@@ -18,11 +18,11 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pymysql
 
 from chaos import heal
 from chaos.errors import InjectionError, LabError
@@ -53,7 +53,7 @@ from chaos.measure import consistency
 from chaos.services import mariadb
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.kubernetes_faults import ApiServerDown, ClusterStop, ContainerKill, GatewayKill, NodeFault
-from experiments.observation import KUBERNETES, Audit
+from experiments.observation import KUBERNETES
 from experiments.workload import Workload
 from topologies.model import Haproxy, Topology
 
@@ -92,6 +92,7 @@ class KubernetesLab(HostLab):
         super().__init__(directory, progress=progress, seed=seed)
         self._access = access
         self._clusters_found: dict[str, Cluster] = {}
+        self._silence: dict[str, str] = {}
 
     # ---------------------------------------------------------------- up and down
 
@@ -325,31 +326,32 @@ class KubernetesLab(HostLab):
 
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
         """The audit, asked of each database server through the API servers."""
-        writes = consistency.writes_of(samples)
-        password = self._notes()["observer"]
-        time.sleep(consistency.CATCH_UP / 3)  # nobody says here how far each has come
-        holdings: dict[str, consistency.Holdings] = {}
-        unasked = []
-        for one in pods(state.topology).values():
-            if one.role != "db" or one.pod is None:
-                continue
-            try:
-                connection = portforward.database(
-                    self._clusters()[one.site],
-                    NAMESPACE,
-                    one.pod,
-                    one.endpoint.port,
-                    user=OBSERVER_USER,
-                    password=password,
-                    name=mariadb.DATABASE,
-                )
-                holdings[one.component] = consistency.holdings_of(connection, writes)
-            except (LabError, pymysql.err.MySQLError, OSError) as error:
-                self.progress(f"{one.component} could not be asked: {error}")
-                unasked.append(one.component)
-        if not holdings:
-            return consistency.Found(Audit(), unasked=tuple(unasked))  # nothing is known
-        return consistency.judge(writes, holdings, unasked)
+        references = [one for one in pods(state.topology).values() if one.role == "db"]
+        servers = [
+            consistency.Server(one.component, one.service, partial(self._open, one)) for one in references
+        ]
+        found = consistency.audit(state.topology, servers, samples)
+        for name in found.unasked:
+            self.progress(f"{name} could not be asked{self._silence.get(name, '')}")
+        return found
+
+    def _open(self, server: PodReference, timeout: float) -> Any:
+        """A connection to the database of ``server``; why there is none is kept for people."""
+        assert server.pod is not None  # databases are stateful
+        try:
+            return portforward.database(
+                self._clusters()[server.site],
+                NAMESPACE,
+                server.pod,
+                server.endpoint.port,
+                user=OBSERVER_USER,
+                password=self._notes()["observer"],
+                name=mariadb.DATABASE,
+                timeout=timeout,
+            )
+        except consistency.NO_ANSWER as error:
+            self._silence[server.component] = f": {error}"
+            raise
 
     def _clusters(self) -> dict[str, Cluster]:
         if not self._clusters_found:

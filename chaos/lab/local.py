@@ -100,7 +100,8 @@ class LocalLab(HostLab):
         return Targets(self._file, self._cgroups, self._wan)
 
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
-        servers = [one.daemon() for one in state.daemons if one.role == "mariadb"]
+        daemons = [one.daemon() for one in state.daemons if one.role == "mariadb"]
+        servers = [consistency.Server.on_this_machine(one) for one in daemons]
         return consistency.audit(state.topology, servers, samples)
 
 

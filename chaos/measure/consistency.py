@@ -1,6 +1,7 @@
 """The consistency audit: what became of every write, looked up on every database server itself.
 
-After the run, with all faults undone, each server is asked directly, past every proxy:
+After the run, with all faults undone, each server is asked directly, past every proxy, by whatever way
+its lab has to it:
 
 * an acknowledged token must be on every server (`access_token.token_value_hash`). A token of the
   password grant may have been deleted by a refresh that clears access tokens (facts/iam.md
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import pandas as pd
 import pymysql
 
+from chaos.errors import LabError
 from chaos.services import galera, mariadb
 from chaos.services.daemon import Daemon
 from experiments.observation import Audit
@@ -39,6 +41,7 @@ CATCH_UP = 15.0
 """Seconds to let servers apply what they have not yet, before a missing row counts."""
 
 _LOOK_UP_WITHIN = 30.0
+_POSITION_WITHIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class Holdings:
 def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[str] = ()) -> Found:
     """Compare what was acknowledged with what each server has.
 
-    Lost is what no server has, divergent what only some have. Without any server to ask nothing is
-    lost: nothing is known.
+    Lost is what no server has, divergent what only some have. What none of those has that could be asked
+    may still be on one that could not: then, and without any server to ask, the audit claims nothing.
     """
     missing: Counter[str] = Counter()
     lost = divergent = 0
@@ -144,6 +147,9 @@ def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[st
     duplicated = sum(
         max((held.requests.get(key, 0) for held in holdings.values()), default=0) > 1 for key in asked
     )
+    details = (duplicated, tuple(unasked), dict(missing), tuple(examples))
+    if not holdings or (lost and unasked):
+        return Found(Audit(), *details)
     acknowledged = len(writes.tokens) + len(writes.requests)
     said = f"{acknowledged} acknowledged and {len(writes.open)} open writes on {len(holdings)} servers"
     if unasked:
@@ -156,33 +162,54 @@ def judge(writes: Writes, holdings: Mapping[str, Holdings], unasked: Sequence[st
         in_doubt_committed=committed,
         lookups=said,
     )
-    return Found(audit, duplicated, tuple(unasked), dict(missing), tuple(examples))
+    return Found(audit, *details)
 
 
-def audit(topology: Topology, servers: Sequence[Daemon], samples: pd.DataFrame) -> Found:
+@dataclass(frozen=True)
+class Server:
+    """A database server and the way to it.
+
+    Attributes:
+        component: its name.
+        service: that it belongs to.
+        open: makes a new connection to the service's database; told how many seconds an answer may take.
+            It raises `pymysql.err.MySQLError`, `OSError` or `LabError` when there is none.
+    """
+
+    component: str
+    service: str
+    open: Callable[[float], Any]
+
+    @classmethod
+    def on_this_machine(cls, daemon: Daemon) -> Server:
+        """One whose socket file can be seen from here."""
+        return cls(
+            daemon.component,
+            daemon.service,
+            lambda timeout: mariadb.connect(daemon, mariadb.DATABASE, timeout),
+        )
+
+
+NO_ANSWER = (pymysql.err.MySQLError, OSError, LabError)
+
+
+def audit(
+    topology: Topology, servers: Sequence[Server], samples: pd.DataFrame, patience: float = CATCH_UP
+) -> Found:
     """Look up every write of ``samples`` on every server.
 
-    Servers get `CATCH_UP` seconds to apply what they have not yet.
+    Servers get ``patience`` seconds to apply what they have not yet.
     """
     writes = writes_of(samples)
-    await_agreement(topology, servers)
+    await_agreement(topology, servers, patience)
     holdings: dict[str, Holdings] = {}
     unasked = []
     for server in servers:
         try:
-            holdings[server.component] = look_up(server, writes)
-        except (pymysql.err.MySQLError, OSError):
+            holdings[server.component] = holdings_of(server.open(_LOOK_UP_WITHIN), writes)
+        except NO_ANSWER:
             unasked.append(server.component)
     return judge(writes, holdings, unasked)
-
-
-def look_up(server: Daemon, writes: Writes) -> Holdings:
-    """Which of ``writes`` a server has.
-
-    Raises:
-        pymysql.err.MySQLError, OSError: it does not answer.
-    """
-    return holdings_of(mariadb.connect(server, mariadb.DATABASE, timeout=_LOOK_UP_WITHIN), writes)
 
 
 def holdings_of(connection: Any, writes: Writes) -> Holdings:
@@ -220,12 +247,12 @@ def _batches(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(keys[start : start + BATCH])
 
 
-def await_agreement(topology: Topology, servers: Sequence[Daemon], patience: float = CATCH_UP) -> bool:
+def await_agreement(topology: Topology, servers: Sequence[Server], patience: float = CATCH_UP) -> bool:
     """Wait until all servers have applied the same; tell whether they did within ``patience`` seconds.
 
     A replica that lost its primary tries again once a minute only (`master_connect_retry`,
     components.md 2.1). What is asked here is which writes are gone, not when the rest arrives, so it is
-    told to try now.
+    told to try now, where the lab may do so.
     """
     for server in servers:
         if isinstance(topology.services[server.service], MariadbReplication):
@@ -240,9 +267,9 @@ def await_agreement(topology: Topology, servers: Sequence[Daemon], patience: flo
         time.sleep(0.2)
 
 
-def _reconnect(server: Daemon) -> None:
-    with suppress(pymysql.err.MySQLError, OSError):
-        connection = mariadb.connect(server, timeout=_LOOK_UP_WITHIN)
+def _reconnect(server: Server) -> None:
+    with suppress(*NO_ANSWER):
+        connection = server.open(_LOOK_UP_WITHIN)
         try:
             with connection.cursor(pymysql.cursors.DictCursor) as cursor:
                 cursor.execute("SHOW SLAVE STATUS")
@@ -254,23 +281,23 @@ def _reconnect(server: Daemon) -> None:
             connection.close()
 
 
-def _position(topology: Topology, server: Daemon) -> str | None:
+def _position(topology: Topology, server: Server) -> str | None:
     """How far a server has come; None when it does not serve or does not say."""
     service = topology.services[server.service]
     try:
-        if isinstance(service, Galera):
-            status = mariadb.variables(server, "wsrep_%")
-            if galera.condition_of(status).state != "up":
-                return None
-            return status.get("wsrep_last_committed")
-        assert isinstance(service, MariadbReplication)
-        connection = mariadb.connect(server)
+        connection = server.open(_POSITION_WITHIN)
         try:
+            if isinstance(service, Galera):
+                status = mariadb.status(connection, "wsrep_%")
+                if galera.condition_of(status).state != "up":
+                    return None
+                return status.get("wsrep_last_committed")
+            assert isinstance(service, MariadbReplication)
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@gtid_current_pos")
                 (position,) = cursor.fetchone()
                 return str(position)
         finally:
             connection.close()
-    except (pymysql.err.MySQLError, OSError):
+    except NO_ANSWER:
         return None

@@ -96,12 +96,17 @@ def variables(daemon: Daemon, pattern: str) -> dict[str, str]:
     """
     connection = connect(daemon)
     try:
-        with connection.cursor() as cursor:
-            # SHOW is answered by a member that refuses everything else (components.md 1.6).
-            cursor.execute("SHOW GLOBAL STATUS LIKE %s", (pattern,))
-            return {str(name).lower(): str(value) for name, value in cursor.fetchall()}
+        return status(connection, pattern)
     finally:
         connection.close()
+
+
+def status(connection: Any, pattern: str) -> dict[str, str]:
+    """As `variables`, over a connection that is there."""
+    with connection.cursor() as cursor:
+        # SHOW is answered by a member that refuses everything else (components.md 1.6).
+        cursor.execute("SHOW GLOBAL STATUS LIKE %s", (pattern,))
+        return {str(name).lower(): str(value) for name, value in cursor.fetchall()}
 
 
 def unanswered(daemon: Daemon, error: Exception) -> Condition:

@@ -198,7 +198,8 @@ def test_an_audit_notices_a_write_that_is_gone(lab: LocalLab, observed: Observat
             cursor.execute("DELETE FROM access_token WHERE token_value_hash IN %s", (gone,))
             assert cursor.rowcount == len(gone)
         connection.close()
-    found = consistency.audit(state.topology, servers, frame)
+    asked = [consistency.Server.on_this_machine(one) for one in servers]
+    found = consistency.audit(state.topology, asked, frame)
     assert (found.audit.lost, found.audit.divergent) == (1, 1)
 
 

@@ -6,7 +6,10 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.measure.consistency import Found, Holdings, Writes, judge, writes_of
+from chaos.errors import LabError
+from chaos.measure.consistency import Found, Holdings, Server, Writes, audit, judge, writes_of
+from experiments.observation import Audit
+from topologies.loader import load
 
 
 def samples(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
@@ -81,12 +84,60 @@ def test_a_request_carried_out_twice_is_a_duplicate() -> None:
     assert found.duplicated == 1
 
 
-def test_without_any_server_nothing_is_called_lost() -> None:
+def test_without_any_server_nothing_is_claimed() -> None:
     """Nobody could be asked, so nothing is known, and the audit says who did not answer."""
     found = judge(Writes(("a",), (), ()), {}, ["db@ral"])
-    assert found.audit.lost == 0
-    assert found.audit.lookups.endswith("on 0 servers; not asked: db@ral")
+    assert found.audit == Audit()
     assert found.unasked == ("db@ral",)
+
+
+def test_what_a_silent_server_may_have_is_not_called_lost() -> None:
+    """A write that none of those asked has is lost only if all were asked; what one has is never lost."""
+    writes = Writes(("a",), (), ())
+    assert judge(writes, {"db@ral": holdings()}, ["db@cam"]).audit == Audit()
+    assert judge(writes, {"db@ral": holdings()}).audit.lost == 1
+    partial = judge(writes, {"db@ral": holdings("a")}, ["db@cam"]).audit
+    assert (partial.acknowledged, partial.lost) == (1, 0)
+    assert partial.lookups.endswith("on 1 servers; not asked: db@cam")
+
+
+def test_servers_are_asked_by_the_way_that_their_lab_has() -> None:
+    """One that has no way now is named, and its silence is not held against the writes."""
+
+    class Answering:
+        """A server of replication with one token."""
+
+        def cursor(self, *_: object) -> Answering:
+            return self
+
+        def __enter__(self) -> Answering:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing to do."""
+
+        def execute(self, text: str, *_: object) -> None:
+            self.rows = [("0-1-7",)] if "gtid" in text else [("t1",)] if "token_value_hash" in text else []
+
+        def fetchone(self) -> object:
+            return self.rows[0] if self.rows else None
+
+        def fetchall(self) -> object:
+            return self.rows
+
+        def close(self) -> None:
+            """Nothing to do."""
+
+    def none(timeout: float) -> object:
+        raise LabError("the API server of cam does not answer")
+
+    topology = load("iris-2site-replication")
+    answering = Server("db@ral", "db", lambda timeout: Answering())
+    frame = samples(("access-token", "ok", "t1", "r1"))
+    found = audit(topology, [answering], frame)
+    assert (found.audit.acknowledged, found.audit.lost, found.unasked) == (1, 0, ())
+    found = audit(topology, [Server("db@cam", "db", none), answering], frame, patience=0.0)
+    assert (found.audit.lost, found.unasked) == (0, ("db@cam",))
 
 
 KEYS = st.sampled_from("abcdefgh")
