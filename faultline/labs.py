@@ -49,7 +49,7 @@ def _ensure_existing(inputs: Inputs) -> None:
     """Refuse what clusters that somebody else has cannot or must not do, before anything is predicted."""
     from chaos.errors import LabError
     from chaos.kube.addresses import Addresses
-    from chaos.lab.kubernetes import refusal
+    from chaos.kube.refusal import refusal
 
     access = inputs.access
     if access is None:

@@ -142,7 +142,7 @@ def on_existing_clusters(planned: Plan, inputs: Inputs, allow_nodes: bool) -> Pl
     from chaos.kube.addresses import NAMESPACE
     from chaos.kube.existing import Access, adapted, role
     from chaos.kube.manifests.rendering import render
-    from chaos.lab.kubernetes import refusal
+    from chaos.kube.refusal import refusal
 
     access = Access({}, allow_nodes=allow_nodes)
     misfits = [

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -25,15 +25,13 @@ from typing import Any
 import pandas as pd
 
 from chaos import heal
-from chaos.errors import InjectionError, LabError
-from chaos.faults.context import Network
+from chaos.errors import LabError
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host import processes
-from chaos.host.processes import Process
 from chaos.kube import existing, portforward, surroundings, watch
 from chaos.kube.addresses import NAMESPACE, Addresses
 from chaos.kube.api import Cluster, Refused, condition
-from chaos.kube.clusters import DIRECTORY, kubeconfig
+from chaos.kube.clusters import kubeconfig
 from chaos.kube.context import Machines
 from chaos.kube.existing import Access
 from chaos.kube.machines import DockerMachines
@@ -42,6 +40,7 @@ from chaos.kube.manifests.pods import PodReference, pods
 from chaos.kube.manifests.rendering import LAB_IMAGE, render
 from chaos.kube.manifests.secrets import Secrets
 from chaos.kube.manifests.stages import Stage, stages
+from chaos.kube.refusal import Refusing, no_links
 from chaos.kube.targets import ClusterTargets
 from chaos.lab import generators
 from chaos.lab.base import ComponentStatus, Endpoint
@@ -51,8 +50,6 @@ from chaos.lab.kind_bringup import replicas_of, trouble
 from chaos.lab.state import LabState
 from chaos.measure import consistency
 from chaos.services import mariadb
-from experiments.faults import Degrade, Fault, Kill, Partition, Pause
-from experiments.kubernetes_faults import ApiServerDown, ClusterStop, ContainerKill, GatewayKill, NodeFault
 from experiments.observation import KUBERNETES
 from experiments.workload import Workload
 from topologies.model import Haproxy, Topology
@@ -322,7 +319,7 @@ class KubernetesLab(HostLab):
         machines: Machines = Refusing()
         if self._notes()["allow_nodes"]:
             machines = DockerMachines(lambda site: nodes.get(site, ()))
-        return ClusterTargets(state.topology, self._clusters(), machines, _no_links)
+        return ClusterTargets(state.topology, self._clusters(), machines, no_links)
 
     def _look_up(self, state: LabState, samples: pd.DataFrame) -> consistency.Found:
         """The audit, asked of each database server through the API servers."""
@@ -361,82 +358,6 @@ class KubernetesLab(HostLab):
         return self._clusters_found
 
 
-class Refusing:
-    """Nodes that are none of the lab's business: a `chaos.kube.context.Machines` that does nothing."""
-
-    @staticmethod
-    def _refuse() -> InjectionError:
-        return InjectionError(
-            "this takes access to the nodes, which are not the lab's: `--allow-nodes` gives it where the "
-            "nodes are containers of this machine; `pod_delete` with `grace: 0s` kills a pod through the API"
-        )
-
-    def nodes(self, site: str) -> Sequence[str]:
-        """Refused."""
-        raise self._refuse()
-
-    def state(self, node: str) -> str:
-        """Refused."""
-        raise self._refuse()
-
-    def kill(self, nodes: Sequence[str]) -> None:
-        """Refused."""
-        raise self._refuse()
-
-    def start(self, nodes: Sequence[str]) -> None:
-        """Refused."""
-        raise self._refuse()
-
-    def pause(self, nodes: Sequence[str]) -> None:
-        """Refused."""
-        raise self._refuse()
-
-    def unpause(self, nodes: Sequence[str]) -> None:
-        """Refused."""
-        raise self._refuse()
-
-    def run(self, node: str, *argv: str, check: bool = True) -> str:
-        """Refused."""
-        raise self._refuse()
-
-    def processes(self, containers: Collection[str]) -> list[Process]:
-        """Refused."""
-        raise self._refuse()
-
-
-NO_LINKS = (
-    "the links between existing clusters are not the lab's to cut or to slow down; `--backend kind` has "
-    "links of its own"
-)
-
-
-def _no_links() -> Network:
-    raise InjectionError(NO_LINKS)
-
-
-def refusal(fault: Fault, access: Access) -> str | None:
-    """Why ``fault`` is not for existing clusters; None when it is.
-
-    Args:
-        fault: of an experiment.
-        access: what the owner allows.
-    """
-    if isinstance(fault, Partition | Degrade):
-        return NO_LINKS
-    if isinstance(fault, GatewayKill):
-        return "the VPN gateways of existing clusters are not the lab's"
-    on_nodes = isinstance(fault, Kill | Pause | ContainerKill | NodeFault | ClusterStop | ApiServerDown)
-    if on_nodes and not access.allow_nodes:
-        return (
-            f"{fault.fault} takes access to nodes, which existing clusters do not give: allow it with "
-            "--allow-nodes; pod_delete with `grace: 0s` kills pods through the API"
-        )
-    return None
-
-
 def open_lab() -> KubernetesLab:
     """A lab on the clusters that the environment names: the entry point `kubernetes` of `faultline.labs`."""
     return KubernetesLab(Access.from_environment())
-
-
-__all__ = ["DIRECTORY", "KubernetesLab", "Refusing", "open_lab"]

@@ -21,7 +21,7 @@ from chaos.kube.api import Refused
 from chaos.kube.clusters import kubeconfig
 from chaos.kube.existing import Access, adapted
 from chaos.kube.manifests.rendering import render
-from chaos.lab.kubernetes import Refusing, refusal
+from chaos.kube.refusal import Refusing, refusal
 from experiments import kubernetes_faults as kf
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from topologies.errors import InputError
