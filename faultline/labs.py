@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from chaos.lab.base import Lab
-from experiments.kubernetes_faults import KubernetesFault
+from experiments.kubernetes_faults import KubernetesFault, NetworkIsolation
 from experiments.timeline import scheduled_with_places
 from faultline.inputs import Backend, Inputs
 from faultline.score import SIMULATED
@@ -70,6 +70,27 @@ def _ensure_existing(inputs: Inputs) -> None:
         raise InputError(str(error), file=inputs.files["topology"][0]) from None
     ensure_root()
     _ensure_free()
+    refuse_unenforced(inputs)
+
+
+def refuse_unenforced(inputs: Inputs) -> None:
+    """Ask the clusters whether NetworkPolicies change anything, if the experiment has any.
+
+    Raises:
+        InputError: every isolation that would change nothing, with its line.
+        LabError: a cluster does not answer.
+    """
+    from chaos.kube.refusal import not_enforced
+
+    assert inputs.access is not None
+    misfits = [
+        Misfit((*path, "provider", "func"), why)
+        for path, scheduled in scheduled_with_places(inputs.experiment)
+        if isinstance(scheduled.fault, NetworkIsolation)
+        and (why := not_enforced(scheduled.fault.cluster, inputs.access)) is not None
+    ]
+    if misfits:
+        raise inputs.experiment.document.error(*misfits)
 
 
 def _ensure_able(backend: Backend) -> None:

@@ -126,6 +126,11 @@ def reach(fault: KubernetesFault, topology: Topology) -> list[str]:
         return [f"evicted pods have {where} at {site} to go to"]
     if isinstance(fault, GatewayKill):
         return [f"VPN traffic from and to {site} stops until the new pod has its tunnels"]
+    if isinstance(fault, NetworkIsolation):
+        return [
+            f"takes a network plugin at {site} that enforces NetworkPolicies: clusters of `--backend kind` "
+            "have one, on others the run is refused where none is known"
+        ]
     if isinstance(fault, ApiServerDown):
         return [f"no pod is replaced and no endpoint changes at {site} meanwhile"]
     return []

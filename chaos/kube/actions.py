@@ -42,8 +42,14 @@ ENFORCERS = (
     "antrea",
     "weave",
     "canal",
+    "ovnkube",
+    "azure-npm",
+    "anetd",
 )
 """Network plugins that enforce policies, by the names of their DaemonSets."""
+
+KINDNET_SINCE = 20240723
+"""Date in the tag of the first kindnetd that does (kubernetes-sigs/kind, pull request 3612, v0.24.0)."""
 
 TRIES = 4
 """Deletions that are tried when pods go away by themselves meanwhile."""
@@ -113,8 +119,7 @@ class ClusterActions:
         with self._explained("list", "daemonsets"):
             path = path_of("apps/v1", "DaemonSet")
             found = self._cluster.request("GET", path, timeout=_LISTING)["items"]
-        names = [str(one["metadata"]["name"]) for one in found]
-        return next((name for name in names if any(known in name for known in ENFORCERS)), "")
+        return next((str(one["metadata"]["name"]) for one in found if enforces(one)), "")
 
     def _read(self, workload: Workload) -> Object:
         with self._explained("get", f"{workload.kind.lower()}s"):
@@ -312,6 +317,15 @@ def _kubeconfig_hidden() -> Iterator[None]:
                 os.environ.pop("KUBECONFIG", None)
             else:
                 os.environ["KUBECONFIG"] = before
+
+
+def enforces(daemons: Object) -> bool:
+    """Whether a DaemonSet is a network plugin that is known to enforce policies."""
+    if not any(known in daemons["metadata"]["name"] for known in ENFORCERS):
+        return False
+    images = [str(one["image"]) for one in daemons["spec"]["template"]["spec"]["containers"]]
+    dates = [found[1] for image in images if (found := re.search(r"kindnetd:v(\d{8})", image))]
+    return all(int(date) >= KINDNET_SINCE for date in dates)
 
 
 def pod_of(found: Object) -> Pod:

@@ -94,6 +94,7 @@ RIGHTS = (
 CLUSTER_RIGHTS = (
     Right("", "namespaces", ("get",), "whether the namespace is released"),
     Right("", "nodes", ("get", "list", "watch"), "node events; cordon and drain"),
+    Right("apps", "daemonsets", ("list",), "network_isolation: whether anything enforces policies"),
 )
 """Rights on what belongs to no namespace; only looked at."""
 

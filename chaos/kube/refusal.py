@@ -6,7 +6,10 @@ from collections.abc import Collection, Sequence
 
 from chaos.errors import InjectionError
 from chaos.faults.context import Network
+from chaos.faults.kubernetes.network_isolation import unenforced
 from chaos.host.processes import Process
+from chaos.kube.actions import ClusterActions
+from chaos.kube.api import Cluster
 from chaos.kube.existing import Access
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.kubernetes_faults import ApiServerDown, ClusterStop, ContainerKill, GatewayKill, NodeFault
@@ -64,6 +67,16 @@ NO_LINKS = (
 def no_links() -> Network:
     """The network between the sites: refused."""
     raise InjectionError(NO_LINKS)
+
+
+def not_enforced(site: str, access: Access) -> str | None:
+    """Why a NetworkPolicy would change nothing at ``site``; None when it would. The cluster is asked.
+
+    Raises:
+        LabError: it does not answer, or does not let the account look.
+    """
+    cluster = Cluster(site, access.file, access.contexts[site])
+    return None if ClusterActions(cluster).policy_enforcer() else unenforced(site)
 
 
 def refusal(fault: Fault, access: Access) -> str | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import stat
 import subprocess
 import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -16,14 +20,18 @@ from hypothesis import strategies as st
 
 from chaos.errors import InjectionError, LabError
 from chaos.kube import existing, surroundings
+from chaos.kube.actions import enforces
 from chaos.kube.addresses import Addresses
 from chaos.kube.api import Refused
 from chaos.kube.clusters import kubeconfig
 from chaos.kube.existing import Access, adapted
 from chaos.kube.manifests.rendering import render
-from chaos.kube.refusal import Refusing, refusal
+from chaos.kube.refusal import Refusing, not_enforced, refusal
 from experiments import kubernetes_faults as kf
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
+from faultline.home import Home
+from faultline.inputs import prepare
+from faultline.labs import refuse_unenforced
 from topologies.errors import InputError
 from topologies.loader import load
 
@@ -181,6 +189,101 @@ class TestRefusals:
         for act in (machines.kill, machines.start, machines.pause, machines.unpause, machines.processes):
             with pytest.raises(InjectionError, match="--allow-nodes"):
                 act(["n"])
+
+
+ISOLATION = """
+title: Cut off by a policy
+description: The identity service hears nobody.
+steady-state-hypothesis:
+  title: It answers
+  probes:
+    - name: every component is up
+      type: probe
+      tolerance: true
+      provider: {type: python, module: chaos.toolkit.probes, func: all_components_up}
+method:
+  - name: isolate it
+    type: action
+    provider:
+      type: python
+      module: chaos.toolkit.actions
+      func: network_isolation
+      arguments: {target: iam@ral, at: 12s, duration: 10s}
+extensions:
+  - name: faultline
+    topology: iris-1site
+    workload: {flow: workflow, users: 3, ramp: 3/s, think: 2s, duration: 40s, warmup: 8s}
+    hypotheses:
+      - {metric: lost_commits, expect: "<= 0"}
+"""
+
+
+class Daemons(BaseHTTPRequestHandler):
+    """An API server that knows DaemonSets only."""
+
+    found: ClassVar[list[dict[str, Any]]] = []
+
+    def do_GET(self) -> None:
+        """List them."""
+        assert self.path == "/apis/apps/v1/daemonsets"
+        body = json.dumps({"items": self.found}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def daemons(name: str, image: str) -> dict[str, Any]:
+    """A DaemonSet."""
+    containers = [{"name": name, "image": image}]
+    return {"metadata": {"name": name}, "spec": {"template": {"spec": {"containers": containers}}}}
+
+
+class TestPolicies:
+    """Isolation by NetworkPolicies is refused before a run where it would change nothing."""
+
+    @pytest.mark.parametrize(
+        ("name", "image", "does"),
+        [
+            ("calico-node", "calico/node:v3.27.0", True),
+            ("podlink", "faultline.local/kubebox:1", True),
+            ("kindnet", "kindest/kindnetd:v20241212-9f82dd49", True),
+            ("kindnet", "kindest/kindnetd:v20240513-cd2ac642", False),
+            ("kube-flannel-ds", "flannel/flannel:v0.25.1", False),
+            ("kube-proxy", "kube-proxy:v1.34.4", False),
+        ],
+    )
+    def test_plugins_are_known_by_name_and_age(self, name: str, image: str, does: bool) -> None:
+        """Kindnet has enforced policies since kind 0.24 only, flannel never."""
+        assert enforces(daemons(name, image)) == does
+
+    def test_the_command_asks_before_it_predicts(self, tmp_path: Path) -> None:
+        """With the line of the fault; what would be enforced goes on to the next check."""
+        experiment = tmp_path / "isolation.yaml"
+        experiment.write_text(ISOLATION)
+        server = HTTPServer(("127.0.0.1", 0), Daemons)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            config = tmp_path / "config"
+            config.write_text(
+                CONFIG.replace("https://192.0.2.1:6443", f"http://127.0.0.1:{server.server_port}")
+            )
+            access = Access.of(["ral=prod"], kubeconfig=str(config))
+            Daemons.found = [daemons("kube-flannel-ds", "flannel/flannel:v0.25.1")]
+            why = not_enforced("ral", access)
+            assert why is not None and "known to enforce NetworkPolicies" in why
+            inputs = replace(prepare(str(experiment), home=Home(tmp_path / "home")), access=access)
+            with pytest.raises(InputError, match=r"isolation\.yaml:\d+.*known to enforce NetworkPolicies"):
+                refuse_unenforced(inputs)
+            Daemons.found.append(daemons("cilium", "cilium:v1.16"))
+            assert not_enforced("ral", access) is None
+            refuse_unenforced(inputs)
+        finally:
+            server.shutdown()
+            server.server_close()
 
 
 class TestObjects:

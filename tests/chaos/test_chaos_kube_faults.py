@@ -274,7 +274,7 @@ class TestPods:
         self, lab: FakeClusters, log: UndoLog
     ) -> None:
         """The object would be there and change nothing: an experiment would lie."""
-        with pytest.raises(InjectionError, match="no network plugin at ral enforces NetworkPolicies"):
+        with pytest.raises(InjectionError, match="no network plugin at ral is known to enforce"):
             CLUSTERS.inject(lab, log, kf.NetworkIsolation(target="iam@ral"))
         lab.clusters["ral"].enforcer = "kindnet"
         CLUSTERS.inject(lab, log, kf.NetworkIsolation(target="iam@ral/0"))

@@ -13,6 +13,14 @@ from experiments.kubernetes_faults import NetworkIsolation
 KIND = "release-pods"
 
 
+def unenforced(site: str) -> str:
+    """What to say where nobody enforces policies."""
+    return (
+        f"no network plugin at {site} is known to enforce NetworkPolicies, so isolation would change "
+        "nothing; scale_to_zero takes a service away, and `--backend kind` has clusters that enforce them"
+    )
+
+
 class NetworkIsolationDriver:
     """Only where somebody enforces policies; elsewhere the mark would change nothing.
 
@@ -24,10 +32,7 @@ class NetworkIsolationDriver:
         """Remove the marks."""
         pods = checks.live_pods(context, checks.components_at(context, fault.target))
         if not context.actions(fault.cluster).policy_enforcer():
-            raise InjectionError(
-                f"no network plugin at {fault.cluster} enforces NetworkPolicies: the isolation of "
-                f"{fault.target} would change nothing; `partition` cuts the links between sites"
-            )
+            raise InjectionError(unenforced(fault.cluster))
         return Inverse(
             KIND,
             {"site": fault.cluster, "namespace": context.namespace, "pods": [pod.name for pod in pods]},
