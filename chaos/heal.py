@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,26 @@ from chaos.lab.layout import lab_directory
 from chaos.lock import MACHINE_LOCK, LabLock
 from chaos.undo import FILE_NAME, UndoLog
 from chaos.wan import control
+
+
+class Unfinished(LabError):
+    """Something of somebody else's could not be put right now; what another attempt needs is kept.
+
+    Attributes:
+        done: what was done nevertheless, one line each.
+    """
+
+    def __init__(self, left: Mapping[Path, Sequence[str]], done: Sequence[str]) -> None:
+        lines = [line for every in left.values() for line in every]
+        marks = [
+            str(one / housekeeping.DIRECTORY / housekeeping.EXISTING) for one, every in left.items() if every
+        ]
+        super().__init__(
+            f"not everything could be put right: {'; '.join(lines)}; whoever wants no further attempts "
+            f"deletes {' and '.join(marks)}"
+        )
+        self.done = tuple(done)
+
 
 MARKER = ".faultline-lab"
 """Says that a directory belongs to the lab: without it nothing in it is removed."""
@@ -73,6 +93,7 @@ def heal(
 
     Raises:
         LabBusy: a session that still runs has the lab.
+        Unfinished: clusters that are not the lab's do not answer, or refuse; the rest was done.
         LabError: something could not be removed; the message says what.
     """
     directory = directory or lab_directory()
@@ -82,9 +103,12 @@ def heal(
         if holder.stale is not None and Path(holder.stale.lab_dir) != directory:
             directories.append(Path(holder.stale.lab_dir))
         done: list[str] = []
+        left: dict[Path, list[str]] = {}
         for one in directories:
-            done += _replay(one)
-            done += _withdraw(one)
+            said, missed = _replay(one)
+            withdrawn, stayed = _withdraw(one)
+            done += said + withdrawn
+            left[one] = missed + stayed
         done += _clear_machine()
         kept: frozenset[str] = frozenset()
         if housekeeping.is_needed():
@@ -92,32 +116,52 @@ def heal(
             done += cleared
             kept = frozenset({housekeeping.DIRECTORY} if stays else ())
         for one in directories:
+            needed = {housekeeping.DIRECTORY, FILE_NAME} if left[one] else kept
             done += remains.unmount_below(one)
-            done += _clear_directory(one, keep_logs=keep_logs, but=kept)
+            done += _clear_directory(one, keep_logs=keep_logs, but=frozenset(needed))
+        if any(left.values()):
+            raise Unfinished(left, done)
         return done
     finally:
         holder.release()
 
 
-def _replay(directory: Path) -> list[str]:
+def _replay(directory: Path) -> tuple[list[str], list[str]]:
     """Take pending faults back as far as that means something without the session that injected them.
 
-    Killed components are not started again: they belong to a lab that is about to be removed.
+    Killed components are not started again: they belong to a lab that is about to be removed. What was
+    done to somebody else's cluster does not go with the lab: it stays on record until it is taken back.
+
+    Returns:
+        What was done, and what is still in force.
     """
     log = UndoLog(directory / FILE_NAME)
     try:
         pending = log.pending()
     except LabError as error:
-        return [f"ignored the undo log: {error}"]
-    done = []
+        return [f"ignored the undo log: {error}"], []
+    done, left = [], []
     for record in reversed(pending):
+        named = f"fault {record.id} ({record.note or record.inverse.kind})"
         try:
             said = _replayer(record.inverse.kind, directory)(directory, record.inverse)
         except (LabError, KeyError, TypeError, ValueError) as error:
+            if _outlives_the_lab(directory, record.inverse):
+                left.append(f"{named} is still in force: {error}")
+                continue
             said = f"left to the removal of the lab ({error})"
-        done.append(f"fault {record.id} ({record.note or record.inverse.kind}): {said}")
+        done.append(f"{named}: {said}")
         log.done(record.id)
-    return done
+    return done, left
+
+
+def _outlives_the_lab(directory: Path, inverse: Inverse) -> bool:
+    """Whether a fault holds something that the removal of the lab does not remove."""
+    if not _is_on_existing(directory):
+        return False
+    from chaos.kube import existing
+
+    return existing.is_of_the_owner(inverse)
 
 
 def _replayer(kind: str, directory: Path) -> Callable[[Path, Inverse], str]:
@@ -134,10 +178,10 @@ def _is_on_existing(directory: Path) -> bool:
     return (directory / housekeeping.DIRECTORY / housekeeping.EXISTING).exists()
 
 
-def _withdraw(directory: Path) -> list[str]:
-    """Take out of clusters that are not the lab's what it has put there."""
+def _withdraw(directory: Path) -> tuple[list[str], list[str]]:
+    """Take out of clusters that are not the lab's what it has put there; what was done, and what stays."""
     if not _is_on_existing(directory):
-        return []
+        return [], []
     from chaos.kube import existing
 
     return existing.withdraw_all(directory)

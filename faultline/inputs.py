@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sim.statistics import Precision
 
 if TYPE_CHECKING:
-    from chaos.kube.existing import Access
+    from chaos.kube.access import Access
 
 Backend = Literal["local", "kind", "kubernetes", "simulated"]
 

@@ -144,8 +144,9 @@ def on_existing_clusters(planned: Plan, inputs: Inputs, allow_nodes: bool) -> Pl
     """
     import yaml
 
+    from chaos.kube.access import Access
     from chaos.kube.addresses import NAMESPACE
-    from chaos.kube.existing import Access, adapted, role
+    from chaos.kube.existing import adapted, role
     from chaos.kube.manifests.rendering import render
     from chaos.kube.refusal import refusal
 

@@ -179,6 +179,8 @@ def _measure(
     except BaseException:
         with suppress(OSError):  # a full disk must not hide why the run ended
             _write_journal(record.directory, session.journal)
+            if session.observed is not None:  # what came after the measurement has failed
+                _write_observation(record.directory, session.observed)
         raise
     _write_journal(record.directory, session.journal)
     # The lab is down by now: what it was made of is in the observation.

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chaos.errors import LabError
+from chaos.host import processes
 from chaos.host.commands import run
 from chaos.host.namespaces import PREFIX
+from chaos.host.processes import Process
 from chaos.kube import docker, image
 from chaos.kube.addresses import NAMESPACE as NAMESPACE
 from chaos.kube.addresses import Addresses
@@ -266,17 +269,46 @@ def names() -> list[str]:
 def delete_all() -> list[str]:
     """Delete all clusters of the lab and their network, by prefix alone. Returns what was done."""
     KEPT.unlink(missing_ok=True)
-    found = docker.nodes(PREFIX)
-    done = []
-    if found:
-        docker.docker("rm", "--force", "--volumes", *(one.name for one in found), timeout=180.0)
-        done += [f"deleted cluster {name}" for name in sorted({one.cluster for one in found})]
+    deleted: set[str] = set()
+    while True:
+        creating = _end_creators()
+        found = docker.nodes(PREFIX)
+        if found:
+            docker.docker("rm", "--force", "--volumes", *(one.name for one in found), timeout=180.0)
+            deleted |= {one.cluster for one in found}
+        if not creating:
+            break
+        time.sleep(0.5)  # the engine may be at work on what they have asked for last
+    done = [f"deleted cluster {name}" for name in sorted(deleted)]
     if docker.docker("network", "inspect", NETWORK, check=False).returncode == 0:
         removed = docker.docker("network", "rm", NETWORK, check=False)
         if removed.returncode != 0:
             raise LabError(f"cannot remove the Docker network {NETWORK}: {removed.stderr.strip()}")
         done.append(f"removed network {NETWORK}")
     return done
+
+
+def _end_creators() -> bool:
+    """End commands that make nodes, and tell whether there were any.
+
+    kind dies with its lab, the commands that it has started do not: one could make a node after all
+    nodes have been deleted.
+    """
+    label = f"{docker.CLUSTER_LABEL}={PREFIX}".encode()
+    ended = False
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if not any(one.startswith(label) for one in arguments):
+            continue
+        process = Process.of(int(entry.name))
+        if process is not None and processes.send(process, signal.SIGKILL):
+            ended = True
+    return ended
 
 
 def ensure_network() -> None:

@@ -8,9 +8,9 @@ from chaos.errors import InjectionError
 from chaos.faults.context import Network
 from chaos.faults.kubernetes.network_isolation import unenforced
 from chaos.host.processes import Process
+from chaos.kube.access import Access
 from chaos.kube.actions import ClusterActions
 from chaos.kube.api import Cluster
-from chaos.kube.existing import Access
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from experiments.kubernetes_faults import ApiServerDown, ClusterStop, ContainerKill, GatewayKill, NodeFault
 

@@ -132,14 +132,19 @@ class HostLab(ABC):
 
         Args:
             keep_logs: leave log files in the lab's directory.
+
+        Raises:
+            LabError: something is left; the message says what.
         """
         with self._file.guard:
-            heal.heal(self.directory, keep_logs=keep_logs)
-            self._file.forget()
-            self._wan_up = None
-            if self._holds:
-                self._lock.release()
-                self._holds = False
+            try:
+                heal.heal(self.directory, keep_logs=keep_logs)
+            finally:
+                self._file.forget()
+                self._wan_up = None
+                if self._holds:
+                    self._lock.release()
+                    self._holds = False
 
     def detach(self) -> None:
         """Leave the lab up when this process ends (`faultline lab up`); its recorder keeps the lock.

@@ -29,11 +29,11 @@ from chaos.errors import LabError
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host import processes
 from chaos.kube import existing, portforward, surroundings, watch
+from chaos.kube.access import Access
 from chaos.kube.addresses import NAMESPACE, Addresses
 from chaos.kube.api import Cluster, Refused, condition
 from chaos.kube.clusters import kubeconfig
 from chaos.kube.context import Machines
-from chaos.kube.existing import Access
 from chaos.kube.machines import DockerMachines
 from chaos.kube.manifests.database import OBSERVER_USER
 from chaos.kube.manifests.pods import PodReference, pods
@@ -117,6 +117,10 @@ class KubernetesLab(HostLab):
             self._start_watch(topology)
             facts = {"clusters": {site: self._facts_of(site) for site in topology.sites}}
             self._file.update(lambda state: replace(state, complete=True, facts=facts))
+        except heal.Unfinished:  # what an earlier lab has left in clusters stays on record
+            self._lock.release()
+            self._holds = False
+            raise
         except BaseException:
             with suppress(LabError):
                 self.down(keep_logs=True)

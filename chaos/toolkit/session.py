@@ -202,6 +202,11 @@ class Session:
             self._observation = self.lab.observe()
         return self._observation
 
+    @property
+    def observed(self) -> Observation | None:
+        """What was seen, if that has been collected already."""
+        return self._observation
+
     def metrics(self) -> dict[str, MetricValue]:
         """All metrics of the observation.
 

@@ -87,7 +87,7 @@ def _with_access(
 ) -> Inputs:
     from dataclasses import replace
 
-    from chaos.kube.existing import Access
+    from chaos.kube.access import Access
 
     access = Access.of(
         contexts or [], kubeconfig=kubeconfig, front_ends=urls or [], image=image, allow_nodes=allow_nodes

@@ -52,17 +52,24 @@ def doctor(as_json: JsonOption = False) -> ExitCode:
 
 def heal(as_json: JsonOption = False) -> ExitCode:
     """Take back every fault still in force and remove whatever is left of a lab."""
+    from chaos.heal import Unfinished
     from chaos.heal import heal as heal_machine
     from faultline.console import out, print_json
     from faultline.labs import ensure_root
 
     ensure_root()
-    done = heal_machine()
+    try:
+        done, unfinished = heal_machine(), None
+    except Unfinished as error:
+        done, unfinished = list(error.done), error
     if as_json:
         print_json({"done": done})
     else:
-        for line in done or ["nothing to do: no lab is left on this machine"]:
+        nothing = [] if unfinished else ["nothing to do: no lab is left on this machine"]
+        for line in done or nothing:
             out().print(line, soft_wrap=True, markup=False)
+    if unfinished is not None:
+        raise unfinished
     return ExitCode.HELD
 
 

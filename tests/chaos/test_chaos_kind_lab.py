@@ -70,7 +70,7 @@ def state_of(lab: KindLab, component: str) -> str:
     return {one.component: one.state for one in lab.status()}[component]
 
 
-def until(holds: Callable[[], bool], what: str, patience: float = 60.0) -> None:
+def until(holds: Callable[[], object], what: str, patience: float = 60.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + patience
     while not holds():
@@ -244,9 +244,30 @@ def test_what_a_sigkill_leaves_is_put_right(lab: KindLab) -> None:
     assert clusters.Kept.read() is not None
     assert namespaces.names() == []
     heal(keep_clusters=False)
+    assert_nothing_is_left(lab.directory)
+
+
+def assert_nothing_is_left(directory: Path) -> None:
+    """No container, network, volume, mount, directory."""
     assert docker.nodes(namespaces.PREFIX) == []
     assert docker.docker("network", "inspect", clusters.NETWORK, check=False).returncode != 0
-    assert not lab.directory.exists()
+    assert not directory.exists()
     volumes = docker.docker("volume", "ls", "--quiet").stdout.split()
     assert not [name for name in volumes if name.startswith(namespaces.PREFIX)]
     assert namespaces.PREFIX + "cam" not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_sigkill_while_clusters_are_made_leaves_nothing(kept: None) -> None:
+    """Neither what is there by then nor what a command that outlived the harness would have made."""
+    heal(keep_clusters=False)
+    program = (
+        "from chaos.lab.kind import KindLab; from topologies.loader import load\n"
+        "KindLab().up(load('iris-2site-galera', size='lab'))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as harness:
+        until(lambda: docker.nodes(namespaces.PREFIX) or harness.poll() is not None, "a node", 90.0)
+        assert harness.poll() is None
+        os.kill(harness.pid, signal.SIGKILL)
+    heal(keep_clusters=False)
+    time.sleep(2.0)
+    assert_nothing_is_left(KindLab().directory)

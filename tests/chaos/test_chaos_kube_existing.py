@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 import stat
 import subprocess
 import sys
@@ -18,15 +19,21 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos import heal
 from chaos.errors import InjectionError, LabError
+from chaos.faults.context import Inverse
+from chaos.faults.kubernetes import scaling
 from chaos.kube import existing, surroundings
+from chaos.kube.access import Access
 from chaos.kube.actions import enforces
 from chaos.kube.addresses import Addresses
-from chaos.kube.api import Refused
+from chaos.kube.api import Refused, Unreachable
 from chaos.kube.clusters import kubeconfig
-from chaos.kube.existing import Access, adapted
+from chaos.kube.context import Workload
+from chaos.kube.existing import adapted
 from chaos.kube.manifests.rendering import render
 from chaos.kube.refusal import Refusing, not_enforced, refusal
+from chaos.undo import UndoLog
 from experiments import kubernetes_faults as kf
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause
 from faultline.home import Home
@@ -284,6 +291,51 @@ class TestPolicies:
         finally:
             server.shutdown()
             server.server_close()
+
+
+class TestUnfinished:
+    """A cluster that does not answer is not forgotten."""
+
+    @pytest.fixture
+    def directory(self, config: Path, tmp_path: Path) -> Path:
+        """Of a lab on two clusters, at an address where nobody listens."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        config.write_text(CONFIG.replace("https://192.0.2.1:6443", f"http://127.0.0.1:{port}"))
+        found = tmp_path / "lab"
+        Access.of(["ral=prod"], kubeconfig=str(config)).write_kubeconfigs(["ral"], found)
+        return found
+
+    def test_objects_that_could_not_be_removed_are_removed_later(self, directory: Path) -> None:
+        """What says where they are stays, and the message says what removes them by hand."""
+        for _ in range(2):
+            done, left = existing.withdraw_all(directory)
+            assert done == []
+            (line,) = left
+            assert "namespace faultline of ral" in line and "kubectl delete" in line
+
+    def test_only_faults_on_what_is_the_owners_stay_on_record(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A cordoned node outlives the lab; a workload that was scaled goes with it."""
+
+        def away(*_: object) -> str:
+            raise Unreachable("the API server of ral does not answer")
+
+        monkeypatch.setattr("chaos.faults.kubernetes.replay.replay", away)
+        log = UndoLog(directory / "undo.jsonl")
+        ours = Workload("ral", "faultline", "Deployment", "iam")
+        theirs = Workload("ral", "kube-system", "Deployment", "coredns")
+        log.record(Inverse("uncordon", {"site": "ral", "node": "worker"}), "node-cordon")
+        log.record(scaling.inverse([(ours, 2)]), "scale-to-zero")
+        log.record(scaling.inverse([(theirs, 2)]), "coredns-down")
+        done, left = heal._replay(directory)
+        assert [one.note for one in log.pending()] == ["node-cordon", "coredns-down"]
+        assert len(left) == 2 and all("still in force" in line for line in left)
+        assert len(done) == 1 and "left to the removal" in done[0]
+        monkeypatch.setattr("chaos.faults.kubernetes.replay.replay", lambda *_: "uncordon worker")
+        assert heal._replay(directory)[1] == []
+        assert log.pending() == []
 
 
 class TestObjects:
