@@ -16,6 +16,7 @@ import pytest
 from chaos.errors import InjectionError
 from chaos.lab.base import Lab
 from experiments.faults import Degrade, Kill, Partition, Pause
+from experiments.kubernetes_faults import NetworkIsolation
 from experiments.observation import OUTCOMES, REQUEST_COLUMNS, Observation
 from experiments.targets import components
 from experiments.workload import ProbeStream, Workload
@@ -41,6 +42,9 @@ TOPOLOGIES = {
     "local": "iris-3site-galera",
     "kind": "iris-2site-galera",  # two clusters fit into the time that the suite may take
 }
+ENFORCING = ("kind",)
+"""Backends whose sites are clusters with a network that enforces policies."""
+
 BACKENDS = [
     "simulated",
     pytest.param("local", marks=pytest.mark.lab),
@@ -213,6 +217,21 @@ def test_a_killed_component_is_down_until_it_is_started_again(lab: Lab, last: st
     eventually(lab, lambda: state(lab, killed) == "up", f"{killed} up")
 
 
+def test_an_isolated_component_is_cut_off_or_the_fault_is_refused(lab: Lab, backend: str, last: str) -> None:
+    """A NetworkPolicy cuts off what it selects; where nobody would enforce it, the fault is an error."""
+    fault = NetworkIsolation(target=f"iam@{last}")
+    if backend not in ENFORCING:
+        with pytest.raises(InjectionError):
+            lab.inject(fault)
+        return
+    since, watcher = lab.clock.now(), f"frontend@{last}"
+    injected = lab.inject(fault)
+    eventually(lab, lambda: "haproxy.server-down" in kinds(lab, watcher, since), "server marked down")
+    lab.undo(injected)
+    eventually(lab, lambda: "haproxy.server-up" in kinds(lab, watcher, since), "server marked up")
+    eventually(lab, lambda: state(lab, f"iam@{last}") == "up", "identity service up")
+
+
 def test_a_slow_link_slows_commits_and_recovers(lab: Lab, first: str, last: str) -> None:
     """Writes wait for the slowest pair of members, so one slow link raises latency everywhere."""
     lab.clock.sleep(6.0)
@@ -245,7 +264,7 @@ def test_undo_twice_is_harmless(lab: Lab, first: str) -> None:
     assert state(lab, paused) == before == "up"
 
 
-def test_the_observation_is_complete(lab: Lab, topology: Topology) -> None:
+def test_the_observation_is_complete(lab: Lab, topology: Topology, backend: str) -> None:
     """At the end everything is there, in the shared shape, ordered, with every fault's window."""
     lab.stop_load()
     observation: Observation = lab.observe()
@@ -260,7 +279,7 @@ def test_the_observation_is_complete(lab: Lab, topology: Topology) -> None:
     assert (np.diff(times) >= 0).all()
     injected = [event for event in observation.events if event.kind == "fault.inject"]
     undone = [event for event in observation.events if event.kind == "fault.undo"]
-    assert len(injected) == len(undone) == len(observation.windows) == 5
+    assert len(injected) == len(undone) == len(observation.windows) == 5 + (backend in ENFORCING)
     assert all(start <= end for start, end in observation.windows)
 
 
