@@ -29,7 +29,7 @@ from chaos.lab.kind import KindLab
 from chaos.lab.layout import IAM_PORT
 from chaos.lab.state import LabState
 from chaos.services import http, mariadb
-from experiments.kubernetes_faults import ApiServerDown, GatewayKill
+from experiments.kubernetes_faults import ApiServerDown, ClusterStop, GatewayKill
 from topologies.loader import load
 from topologies.model import Topology
 
@@ -205,6 +205,24 @@ def test_a_cluster_that_cannot_be_asked_is_unknown_and_goes_on(lab: KindLab) -> 
     finally:
         lab.undo(injected)
     until(lambda: state_of(lab, "db@cam") == "up", "up again", 90.0)
+
+
+def test_a_cluster_without_power_is_unknown_and_comes_back(lab: KindLab) -> None:
+    """Nothing at a site without power is called `up`; the undo brings nodes, links and members back."""
+    layout = LabState.read(lab.directory).layout
+    injected = lab.inject(ClusterStop(site="cam"))
+    try:
+        states = {one.component: one.state for one in lab.status()}
+        assert {state for name, state in states.items() if name.endswith("@cam")} == {"unknown"}
+        assert "up" in {state for name, state in states.items() if name.endswith("@ral")}
+        assert round_trip(layout.namespace("ral"), layout.overlay("cam"), 1.0) is None
+    finally:
+        lab.undo(injected)
+    until(lambda: {one.state for one in lab.status()} == {"up"}, "everything up", 150.0)
+    assert round_trip(layout.namespace("ral"), layout.overlay("cam"), 1.0) is not None
+    for site in topology().sites:
+        asked = (layout.users_namespace(site), layout.public(site), 80, "/actuator/health")
+        until(lambda asked=asked: http.get(*asked)[0] == 200, f"{site} served")  # type: ignore[misc]
 
 
 def test_a_killed_gateway_is_replaced_and_restores_the_link(lab: KindLab) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,10 +25,12 @@ from chaos.faults.kubernetes import replay
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host.processes import is_stopped
 from chaos.kube import watch
+from chaos.kube.access import Access
 from chaos.kube.actions import ClusterActions
 from chaos.kube.api import Cluster, condition
 from chaos.kube.existing import KINDS, OURS
 from chaos.kube.machines import DockerMachines
+from chaos.kube.refusal import not_enforced
 from chaos.kube.targets import ClusterTargets
 from chaos.measure.recorder import read_events
 from chaos.undo import UndoLog
@@ -408,6 +411,7 @@ def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Pa
     assert measured["time_to{event=pod.deleted}@whole"]["value"] < 1.0
     assert 0.5 < measured["time_to{event=pod.ready}@whole"]["value"] < 25.0
     assert 0.2 < measured["availability{flow=health}@whole"]["value"] < 1.0
+    assert measured["lost_commits@whole"]["value"] == 0.0, done.stderr  # the database was asked
 
     for version, kind in KINDS:
         if (version, kind) != ("v1", "PersistentVolumeClaim"):  # goes when its pod has gone
@@ -415,3 +419,54 @@ def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Pa
     namespace = cluster.get("v1", "Namespace", "faultline")
     assert namespace is not None
     assert not (tmp_path / "lab").exists()
+
+
+def test_a_sigkill_while_the_service_is_put_there_is_healed_when_the_cluster_answers(
+    existing: Existing, tmp_path: Path
+) -> None:
+    """What is there stays on record while the API server is away, and is gone after the next attempt."""
+    cluster, lab = existing.cluster("ral"), tmp_path / "lab"
+    environment = {
+        **os.environ,
+        "FAULTLINE_HOME": str(tmp_path / "home"),
+        "FAULTLINE_LAB_DIR": str(lab),
+        "FAULTLINE_CONTEXTS": f"ral={existing.contexts['ral']}",
+        "FAULTLINE_IMAGE": existing.image,
+        "KUBECONFIG": str(existing.kubeconfig),
+    }
+    program = (
+        "from chaos.lab.kubernetes import open_lab; from topologies.loader import load\n"
+        "open_lab().up(load('iris-1site', size='lab'))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], env=environment) as harness:
+        until(lambda: cluster.pods() or harness.poll() is not None, 60.0)
+        assert harness.poll() is None
+        os.kill(harness.pid, signal.SIGKILL)
+
+    def heal() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "faultline", "heal"]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+
+    machines = DockerMachines(lambda site: existing.nodes["ral"])
+    machines.pause(existing.nodes["ral"][:1])
+    try:
+        early = heal()
+    finally:
+        machines.unpause(existing.nodes["ral"][:1])
+    assert early.returncode == 3, early.stderr
+    assert "the lab's objects are still in the namespace faultline of ral" in early.stderr
+    until(lambda: cluster.answers(2.0), 60.0)
+    late = heal()
+    assert late.returncode == 0, late.stderr
+    for version, kind in KINDS:
+        assert cluster.objects(version, kind, selector=OURS) == [], kind
+    assert not lab.exists()
+
+
+def test_who_enforces_policies_is_found_out(existing: Existing) -> None:
+    """By the network's own DaemonSet; without one an isolation would be refused."""
+    access = Access(existing.contexts, existing.kubeconfig)
+    assert not_enforced("ral", access) is None
+    assert ClusterActions(existing.cluster("ral")).policy_enforcer() == "podlink"
