@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from experiments.catalogue import MetricKey
-from experiments.faults import Partition, ScheduledFault
+from experiments.faults import Fault, Partition, ScheduledFault
 from experiments.kubernetes_faults import KubernetesFault
 from experiments.loader import check, split_overrides
 from experiments.loader import load as load_experiment
 from experiments.model import Experiment
 from experiments.targets import grudge
-from experiments.timeline import compile_timeline, windows
+from experiments.timeline import compile_timeline, scheduled_with_places, windows
 from faultline.home import Home
 from sim.calibration import Calibration
 from sim.calibration import load as load_calibration
@@ -25,7 +25,7 @@ from sim.profile import Profile
 from sim.profile import load as load_profile
 from sim.program import Platform
 from sim.steps import refusal
-from topologies.errors import InputError
+from topologies.errors import InputError, Misfit
 from topologies.loader import SizeName, is_there, locate
 from topologies.loader import load as load_topology
 from topologies.model import Topology
@@ -178,6 +178,21 @@ def prepare(
     if refused:
         raise InputError(refused, file=str(experiment.file), path="workload.flow")
     return inputs
+
+
+def refuse_faults(experiment: Experiment, why: Callable[[Fault], str | None], hint: str = "") -> None:
+    """Refuse faults that ``why`` gives a reason against.
+
+    Raises:
+        InputError: every such fault, with its line.
+    """
+    misfits = [
+        Misfit((*path, "provider", "func"), reason, hint=hint)
+        for path, scheduled in scheduled_with_places(experiment)
+        if (reason := why(scheduled.fault)) is not None
+    ]
+    if misfits:
+        raise experiment.document.error(*misfits)
 
 
 def platform_of(backend: str | None, timeline: Sequence[ScheduledFault]) -> Platform | None:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 
 from chaos.lab.base import Lab
+from experiments.faults import Fault
 from experiments.kubernetes_faults import KubernetesFault, NetworkIsolation
-from experiments.timeline import scheduled_with_places
-from faultline.inputs import Backend, Inputs
+from faultline.inputs import Backend, Inputs, refuse_faults
 from faultline.score import SIMULATED
-from topologies.errors import InputError, Misfit
+from topologies.errors import InputError
 
 KUBERNETES = ("kind", "kubernetes")
 """Backends with a cluster per site."""
@@ -57,13 +57,7 @@ def _ensure_existing(inputs: Inputs) -> None:
             "no cluster is named", file="--context", hint="add --context SITE=CONTEXT for each site"
         )
     access.check(list(inputs.topology.sites))
-    misfits = [
-        Misfit((*path, "provider", "func"), why)
-        for path, scheduled in scheduled_with_places(inputs.experiment)
-        if (why := refusal(scheduled.fault, access)) is not None
-    ]
-    if misfits:
-        raise inputs.experiment.document.error(*misfits)
+    refuse_faults(inputs.experiment, lambda fault: refusal(fault, access))
     try:
         Addresses.of(inputs.topology)
     except LabError as error:
@@ -82,15 +76,12 @@ def refuse_unenforced(inputs: Inputs) -> None:
     """
     from chaos.kube.refusal import not_enforced
 
-    assert inputs.access is not None
-    misfits = [
-        Misfit((*path, "provider", "func"), why)
-        for path, scheduled in scheduled_with_places(inputs.experiment)
-        if isinstance(scheduled.fault, NetworkIsolation)
-        and (why := not_enforced(scheduled.fault.cluster, inputs.access)) is not None
-    ]
-    if misfits:
-        raise inputs.experiment.document.error(*misfits)
+    access = inputs.access
+    assert access is not None
+    refuse_faults(
+        inputs.experiment,
+        lambda fault: not_enforced(fault.cluster, access) if isinstance(fault, NetworkIsolation) else None,
+    )
 
 
 def _ensure_able(backend: Backend) -> None:
@@ -116,17 +107,13 @@ def refuse_kubernetes_faults(inputs: Inputs, backend: str) -> None:
     Raises:
         InputError: every such fault, with its line.
     """
-    misfits = [
-        Misfit(
-            (*path, "provider", "func"),
-            f"{scheduled.fault.fault} takes a Kubernetes cluster, and the backend {backend!r} has none",
-            hint="run it with `--backend kind`",
-        )
-        for path, scheduled in scheduled_with_places(inputs.experiment)
-        if isinstance(scheduled.fault, KubernetesFault)
-    ]
-    if misfits:
-        raise inputs.experiment.document.error(*misfits)
+
+    def why(fault: Fault) -> str | None:
+        if not isinstance(fault, KubernetesFault):
+            return None
+        return f"{fault.fault} takes a Kubernetes cluster, and the backend {backend!r} has none"
+
+    refuse_faults(inputs.experiment, why, "run it with `--backend kind`")
 
 
 def _ensure_fits(inputs: Inputs, backend: Backend) -> None:

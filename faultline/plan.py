@@ -7,8 +7,8 @@ from typing import Any
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause, ScheduledFault
 from experiments.kubernetes_faults import KubernetesFault
-from experiments.targets import components, grudge
-from faultline import plan_kubernetes
+from experiments.targets import grudge
+from faultline import plan_kubernetes, plan_targets
 from faultline.inputs import Inputs
 from topologies.grudge import components as islands
 from topologies.model import Galera, RedisSentinel, Topology
@@ -144,11 +144,7 @@ def _undo(fault: Fault) -> str:
 
 def _touches(fault: Fault, topology: Topology) -> list[str]:
     if isinstance(fault, Kill | Pause):
-        return [
-            name
-            for name in components(topology)
-            if name == fault.target or name.startswith(f"{fault.target}/")
-        ]
+        return plan_targets.touched(fault.target, topology)
     if isinstance(fault, Degrade):
         return [f"{fault.between[0]}-{fault.between[1]}"]
     if isinstance(fault, KubernetesFault):
@@ -162,32 +158,10 @@ def _reach(fault: Fault, topology: Topology) -> list[str]:
     if isinstance(fault, Degrade):
         return ["every request or replication message that crosses this link"]
     if isinstance(fault, Kill | Pause):
-        return _reach_of_component(fault, topology)
+        return plan_targets.reach(fault.target, topology)
     if isinstance(fault, KubernetesFault):
         return plan_kubernetes.reach(fault, topology)
     return _reach_of_partition(fault, topology)
-
-
-def _reach_of_component(fault: Kill | Pause, topology: Topology) -> list[str]:
-    service, _, place = fault.target.partition("@")
-    site = place.partition("/")[0]
-    told = []
-    model = topology.services[service]
-    if isinstance(model, Galera):
-        left = sum(model.members.values()) - len(_touches(fault, topology))
-        majority = left > sum(model.members.values()) / 2
-        state = "keep" if majority else "lose"
-        told.append(
-            f"{service}: {left} of {sum(model.members.values())} members stay and {state} the majority"
-        )
-    if isinstance(model, RedisSentinel) and model.primary == site:
-        told.append(f"{service}: its primary, so the sentinels must elect another")
-    told += [
-        f"users at {clients.site} ({name}) have it nearest"
-        for name, clients in topology.clients.items()
-        if clients.site == site
-    ]
-    return told
 
 
 def _reach_of_partition(fault: Partition, topology: Topology) -> list[str]:

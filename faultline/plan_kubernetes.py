@@ -25,10 +25,8 @@ from experiments.kubernetes_faults import (
     TargetFault,
 )
 from experiments.names import node_parts
-from experiments.targets import components
-from experiments.timeline import scheduled_with_places
-from topologies.errors import Misfit
-from topologies.model import IndigoIam, Topology
+from faultline import plan_targets
+from topologies.model import Topology
 
 if TYPE_CHECKING:
     from faultline.inputs import Inputs
@@ -95,8 +93,7 @@ def undo(fault: KubernetesFault) -> str:
 def touches(fault: KubernetesFault, topology: Topology) -> list[str]:
     """Components, nodes and cluster parts it acts on."""
     if isinstance(fault, TargetFault | ScaleToZero | RollingRestart):
-        names = components(topology)
-        return [name for name in names if name == fault.target or name.startswith(f"{fault.target}/")]
+        return plan_targets.touched(fault.target, topology)
     if isinstance(fault, NodeFault):
         return [f"node {fault.node}"]
     if isinstance(fault, ClusterStop):
@@ -112,8 +109,8 @@ def touches(fault: KubernetesFault, topology: Topology) -> list[str]:
 def reach(fault: KubernetesFault, topology: Topology) -> list[str]:
     """What it means for the services, as far as it follows from the topology alone."""
     site = fault.cluster
-    if isinstance(fault, PodDelete | ContainerKill | RollingRestart):
-        return [_replicas(service, topology) for service in [fault.target] if _replicas(service, topology)]
+    if isinstance(fault, PodDelete | ContainerKill | ScaleToZero | NetworkIsolation):
+        return plan_targets.reach(fault.target, topology) + _needs(fault)
     if isinstance(fault, ClusterStop) or (
         isinstance(fault, NodeStop | NodePause) and _is_gateway(fault.node)
     ):
@@ -126,11 +123,6 @@ def reach(fault: KubernetesFault, topology: Topology) -> list[str]:
         return [f"evicted pods have {where} at {site} to go to"]
     if isinstance(fault, GatewayKill):
         return [f"VPN traffic from and to {site} stops until the new pod has its tunnels"]
-    if isinstance(fault, NetworkIsolation):
-        return [
-            f"takes a network plugin at {site} that enforces NetworkPolicies: clusters of `--backend kind` "
-            "have one, on others the run is refused where none is known"
-        ]
     if isinstance(fault, ApiServerDown):
         return [f"no pod is replaced and no endpoint changes at {site} meanwhile"]
     return []
@@ -149,15 +141,10 @@ def on_existing_clusters(planned: Plan, inputs: Inputs, allow_nodes: bool) -> Pl
     from chaos.kube.existing import adapted, role
     from chaos.kube.manifests.rendering import render
     from chaos.kube.refusal import refusal
+    from faultline.inputs import refuse_faults
 
     access = Access({}, allow_nodes=allow_nodes)
-    misfits = [
-        Misfit((*path, "provider", "func"), why)
-        for path, scheduled in scheduled_with_places(inputs.experiment)
-        if (why := refusal(scheduled.fault, access)) is not None
-    ]
-    if misfits:
-        raise inputs.experiment.document.error(*misfits)
+    refuse_faults(inputs.experiment, lambda fault: refusal(fault, access))
     rendered = render(inputs.topology, host_names=True)
     objects = {
         site: [f"{one['kind'].lower()}/{one['metadata']['name']}" for one in adapted(every, access.node_port)]
@@ -176,14 +163,14 @@ def on_existing_clusters(planned: Plan, inputs: Inputs, allow_nodes: bool) -> Pl
     )
 
 
-def _replicas(target: str, topology: Topology) -> str:
-    service, _, rest = target.partition("@")
-    site = rest.partition("/")[0]
-    model = topology.services[service]
-    if isinstance(model, IndigoIam):
-        count = model.replicas.get(site, 0)
-        return f"{service} has {count} {'pod' if count == 1 else 'pods'} at {site}"
-    return ""
+def _needs(fault: KubernetesFault) -> list[str]:
+    """What a cluster must have for the fault to change anything."""
+    if not isinstance(fault, NetworkIsolation):
+        return []
+    return [
+        f"takes a network plugin at {fault.cluster} that enforces NetworkPolicies: clusters of `--backend "
+        "kind` have one, on others the run is refused where none is known"
+    ]
 
 
 def _is_gateway(node: str) -> bool:
