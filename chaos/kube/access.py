@@ -15,6 +15,7 @@ import yaml
 from chaos.kube import housekeeping
 from chaos.kube.addresses import NAMESPACE
 from chaos.kube.clusters import DIRECTORY, kubeconfig
+from chaos.kube.kubeconfig import Kubeconfig
 from topologies.errors import InputError
 
 MARK = housekeeping.EXISTING
@@ -27,7 +28,7 @@ class Access:
 
     Attributes:
         contexts: site -> context of the kubeconfig.
-        kubeconfig: the file; $KUBECONFIG, else ~/.kube/config, when not given.
+        kubeconfig: the file; those of $KUBECONFIG, else ~/.kube/config, when not given.
         front_ends: site -> host:port at which users reach its front end from this machine; the first
             node's own address and the Service's node port when not given.
         image: of the lab's pods, as the clusters know it.
@@ -86,10 +87,20 @@ class Access:
         )
 
     @property
-    def file(self) -> Path:
-        """The kubeconfig that is read."""
-        named = os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0]
-        return self.kubeconfig or Path(named or "~/.kube/config").expanduser()
+    def files(self) -> list[Path]:
+        """The kubeconfigs that are read: the one that was named, else those of $KUBECONFIG."""
+        if self.kubeconfig is not None:
+            return [self.kubeconfig.expanduser()]
+        named = [one for one in os.environ.get("KUBECONFIG", "").split(os.pathsep) if one]
+        return [Path(one).expanduser() for one in named or ["~/.kube/config"]]
+
+    def only(self, site: str) -> dict[str, Any]:
+        """A kubeconfig of the site's context alone.
+
+        Raises:
+            InputError: it cannot be read, or the site has no context, or there is no such context.
+        """
+        return self._only(Kubeconfig.read(self.files), site)
 
     def write_kubeconfigs(self, sites: Sequence[str], directory: Path) -> None:
         """Put a kubeconfig for each site into the lab's directory, with nothing in it but its context.
@@ -97,11 +108,11 @@ class Access:
         A new process that takes faults back needs no more than these.
 
         Raises:
-            InputError: the file cannot be read, or a site has no context, or there is no such context.
+            InputError: as `only`.
         """
-        data = self._read()
+        known = Kubeconfig.read(self.files)
         for site in sites:
-            chosen = self._context(data, site)
+            chosen = self._only(known, site)
             file = kubeconfig(directory, site)
             file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -111,65 +122,35 @@ class Access:
         (directory / DIRECTORY / MARK).write_text(json.dumps(mark))
 
     def check(self, sites: Sequence[str]) -> None:
-        """Check that every site has a context, and that these are there.
+        """Check that every site has a context and a cluster of its own, and that these are there.
 
         Raises:
             InputError: what is missing, and what there is.
         """
-        data = self._read()
-        unknown = sorted(set(self.contexts) - set(sites))
-        if unknown:
-            raise InputError(
-                f"{unknown[0]!r} is not a site", file="--context", expected=f"one of {', '.join(sites)}"
-            )
+        known = Kubeconfig.read(self.files)
+        for option, named in (("--context", self.contexts), ("--url", self.front_ends)):
+            if unknown := sorted(set(named) - set(sites)):
+                raise InputError(
+                    f"{unknown[0]!r} is not a site", file=option, expected=f"one of {', '.join(sites)}"
+                )
+        taken: dict[str, str] = {}
         for site in sites:
-            self._context(data, site)
+            self._only(known, site)
+            server = known.server(self.contexts[site])
+            if server in taken:
+                raise InputError(
+                    f"{taken[server]} and {site} are the same cluster ({server})",
+                    file="--context",
+                    expected="a cluster for each site",
+                )
+            taken[server] = site
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            data = yaml.safe_load(self.file.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"cannot read the kubeconfig: {error}", file=str(self.file)) from None
-        if not isinstance(data, dict) or not isinstance(data.get("contexts"), list):
-            raise InputError("it is not a kubeconfig: it has no contexts", file=str(self.file))
-        return data
-
-    def _context(self, data: Mapping[str, Any], site: str) -> dict[str, Any]:
+    def _only(self, known: Kubeconfig, site: str) -> dict[str, Any]:
         if site not in self.contexts:
             raise InputError(
                 f"the site {site!r} has no context", file="--context", hint=f"add --context {site}=CONTEXT"
             )
-        wanted = self.contexts[site]
-        known = {str(one["name"]): one["context"] for one in data["contexts"]}
-        if wanted not in known:
-            raise InputError(
-                f"there is no context {wanted!r} (for {site})",
-                file=str(self.file),
-                expected=f"one of {', '.join(sorted(known)) or '(none)'}",
-            )
-        chosen = known[wanted]
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": wanted,
-            "contexts": [{"name": wanted, "context": chosen}],
-            "clusters": [self._absolute(one) for one in data["clusters"] if one["name"] == chosen["cluster"]],
-            "users": [self._absolute(one) for one in data.get("users", ()) if one["name"] == chosen["user"]],
-        }
-
-    def _absolute(self, part: Mapping[str, Any]) -> dict[str, Any]:
-        """A cluster or user whose files are found from anywhere."""
-        return {
-            key: {
-                name: str(self.file.parent.absolute() / value)
-                if name in ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-                else value
-                for name, value in content.items()
-            }
-            if isinstance(content, dict)
-            else content
-            for key, content in part.items()
-        }
+        return known.only(self.contexts[site])
 
 
 _URL = "ral=http://192.0.2.1:30080"

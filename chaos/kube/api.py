@@ -68,10 +68,14 @@ CLUSTER_WIDE = frozenset(
 """Kinds without a namespace, of those that a lab deals with."""
 
 
-def _new_client(kubeconfig: Path, context: str | None) -> kubernetes.ApiClient:
+def _new_client(kubeconfig: Path | Object, context: str | None) -> kubernetes.ApiClient:
     settings = kubernetes.Configuration()
-    load: Callable[..., None] = config.load_kube_config
-    load(str(kubeconfig), context=context, client_configuration=settings)
+    from_file: Callable[..., None] = config.load_kube_config
+    from_data: Callable[..., None] = config.load_kube_config_from_dict
+    if isinstance(kubeconfig, Path):
+        from_file(str(kubeconfig), context=context, client_configuration=settings)
+    else:
+        from_data(kubeconfig, context=context, client_configuration=settings)
     # Before the client is made: it copies this. Whether the server answers is a result, and nothing to be
     # tried away.
     settings.retries = False
@@ -85,8 +89,14 @@ class Cluster:
         site: whose cluster it is.
     """
 
-    def __init__(self, site: str, kubeconfig: Path, context: str | None = None) -> None:
-        """Talk to the cluster that ``context`` (the current one when not given) of ``kubeconfig`` names."""
+    def __init__(self, site: str, kubeconfig: Path | Object, context: str | None = None) -> None:
+        """Talk to the cluster that ``context`` (the current one when not given) of ``kubeconfig`` names.
+
+        Args:
+            site: whose cluster it is.
+            kubeconfig: a file, or what would be in it.
+            context: of that.
+        """
         self.site = site
         self._kubeconfig = kubeconfig
         self._context = context
@@ -103,7 +113,8 @@ class Cluster:
             try:
                 self._client = _new_client(self._kubeconfig, self._context)
             except (config.ConfigException, OSError, ValueError) as error:
-                raise LabError(f"cannot read the kubeconfig {self._kubeconfig}: {error}") from error
+                where = self._kubeconfig if isinstance(self._kubeconfig, Path) else f"of {self.site}"
+                raise LabError(f"cannot read the kubeconfig {where}: {error}") from error
         return self._client
 
     def request(

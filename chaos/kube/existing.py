@@ -112,6 +112,27 @@ def ensure_released(cluster: Cluster) -> None:
         ) from error
 
 
+def ensure_free(cluster: Cluster) -> None:
+    """Check that no other lab is in the namespace, of another user or machine.
+
+    Raises:
+        LabError: one is; with the command that removes it.
+    """
+    for version, kind in KINDS[:2]:
+        found = cluster.objects(version, kind, selector=OURS)
+        if found:
+            raise LabError(
+                f"the namespace {NAMESPACE} of {cluster.site} has a lab already "
+                f"({kind.lower()}/{found[0]['metadata']['name']}), of another machine or user: wait for its "
+                f"end, or if nobody runs it any more, `{removal()}`"
+            )
+
+
+def removal() -> str:
+    """The command that removes what labs have put into a namespace."""
+    return f"kubectl delete all,cm,secret,pdb,networkpolicy,sa,pvc -n {NAMESPACE} -l {OURS}"
+
+
 def missing_rights(cluster: Cluster, *, allow_nodes: bool = False) -> list[str]:
     """Rights that the lab needs and its account does not have, as `verb resource`."""
     wanted = [(right, verb, NAMESPACE) for right in RIGHTS for verb in right.verbs]
@@ -202,8 +223,8 @@ def withdraw_all(directory: Path) -> tuple[list[str], list[str]]:
                 done.append(f"removed {count} objects from {site}")
         except LabError as error:
             left.append(
-                f"the lab's objects are still in the namespace {NAMESPACE} of {site} ({error}); `kubectl "
-                f"delete all,cm,secret,pdb,networkpolicy,sa,pvc -n {NAMESPACE} -l {OURS}` removes them, too"
+                f"the lab's objects are still in the namespace {NAMESPACE} of {site} ({error}); "
+                f"`{removal()}` removes them, too"
             )
     return done, left
 

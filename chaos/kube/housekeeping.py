@@ -1,8 +1,9 @@
 """Clusters that a lab left behind: emptied and put right when they are to be kept, deleted otherwise.
 
 Nothing here relies on what the lab meant to do: clusters are found by the prefix of their names, and
-what faults do to nodes (frozen, stopped, kubelet stopped, API server's manifest moved away) is looked
-for on every node.
+nodes that are frozen, stopped or cordoned by looking at them. What only the undo log tells (a kubelet
+that was stopped, an API server's manifest) has been put back from it before; clusters that cannot be put
+right are deleted.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def not_enforced(site: str, access: Access) -> str | None:
     Raises:
         LabError: it does not answer, or does not let the account look.
     """
-    cluster = Cluster(site, access.file, access.contexts[site])
+    cluster = Cluster(site, access.only(site))
     return None if ClusterActions(cluster).policy_enforcer() else unenforced(site)
 
 

@@ -144,6 +144,7 @@ class KubernetesLab(HostLab):
                     f"{', '.join(missing)}; `faultline plan --backend kubernetes` shows "
                     "a Role with all of them"
                 )
+            existing.ensure_free(cluster)
             self.progress(f"{site}: Kubernetes {version}, namespace {NAMESPACE} is released")
 
     def _deploy(self, topology: Topology) -> Secrets:

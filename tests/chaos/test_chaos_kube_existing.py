@@ -52,6 +52,9 @@ clusters:
 contexts:
 - {name: prod, context: {cluster: one, user: admin}}
 - {name: test, context: {cluster: two, user: robot}}
+- {name: torn, context: {cluster: gone, user: robot}}
+- {name: nobody, context: {cluster: two, user: gone}}
+- {name: again, context: {cluster: one, user: robot}}
 users:
 - {name: admin, user: {client-certificate: admin.pem, client-key: admin.key}}
 - {name: robot, user: {token: secret}}
@@ -90,6 +93,8 @@ class TestAccess:
             ([], "the site 'ral' has no context"),
             (["ral"], "SITE=VALUE"),
             (["=prod"], "SITE=VALUE"),
+            (["ral=torn"], "a cluster 'gone', which is not there"),
+            (["ral=nobody"], "a user 'gone', who is not there"),
         ],
     )
     def test_a_wrong_context_is_named_with_what_there_is(
@@ -99,9 +104,36 @@ class TestAccess:
         with pytest.raises(InputError, match=message):
             Access.of(contexts, kubeconfig=str(config)).check(["ral"])
 
+    @pytest.mark.parametrize("context", ["prod", "again"])
+    def test_two_sites_are_two_clusters(self, config: Path, context: str) -> None:
+        """One namespace has room for one site: by the same context or by another one of the same server."""
+        access = Access.of(["ral=prod", f"cam={context}"], kubeconfig=str(config))
+        with pytest.raises(InputError, match="ral and cam are the same cluster"):
+            access.check(["ral", "cam"])
+
+    def test_a_front_end_of_no_site_is_an_error(self, config: Path) -> None:
+        """A slip of the pen must not send users elsewhere."""
+        access = Access.of(["ral=prod"], kubeconfig=str(config), front_ends=["rla=http://192.0.2.9"])
+        with pytest.raises(InputError, match="'rla' is not a site"):
+            access.check(["ral"])
+
+    def test_several_files_count_together(
+        self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As for kubectl: the first that has a name counts, those that are missing do not."""
+        other = tmp_path / "elsewhere" / "config"
+        other.parent.mkdir()
+        other.write_text(CONFIG.replace("name: test", "name: more").replace("ca.pem", "other.pem"))
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'missing'}:{config}:{other}")
+        access = Access.of(["ral=prod", "cam=more"])
+        access.check(["ral", "cam"])
+        (cluster,) = access.only("ral")["clusters"]
+        assert cluster["cluster"]["certificate-authority"] == str(tmp_path / "ca.pem")
+        assert access.only("cam")["users"] == [{"name": "robot", "user": {"token": "secret"}}]
+
     def test_a_file_that_is_no_kubeconfig_is_an_error(self, tmp_path: Path) -> None:
         """Missing, torn, or something else."""
-        for text in (None, "{", "a: b"):
+        for text in (None, "{", "a: b", "contexts: [x]", "contexts: [{name: x}]"):
             file = tmp_path / "config"
             file.unlink(missing_ok=True)
             if text is not None:
@@ -291,6 +323,29 @@ class TestPolicies:
         finally:
             server.shutdown()
             server.server_close()
+
+
+class TestFree:
+    """Two labs in one namespace would overwrite each other."""
+
+    def test_a_lab_of_somebody_else_is_left_alone(self) -> None:
+        """It is named, with the command for the case that nobody runs it any more."""
+
+        class Occupied:
+            """A cluster with a StatefulSet of a lab's."""
+
+            site = "ral"
+            found: ClassVar[list[dict[str, Any]]] = [{"metadata": {"name": "db"}}]
+
+            def objects(self, version: str, kind: str, *, selector: str) -> list[dict[str, Any]]:
+                assert selector == existing.OURS
+                return self.found if kind == "StatefulSet" else []
+
+        cluster: Any = Occupied()
+        with pytest.raises(LabError, match=r"ral has a lab already \(statefulset/db\).*kubectl delete"):
+            existing.ensure_free(cluster)
+        Occupied.found = []
+        existing.ensure_free(cluster)
 
 
 class TestUnfinished:
