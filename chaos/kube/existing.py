@@ -62,6 +62,7 @@ class Right:
 _DEPLOY = ("get", "list", "patch", "create", "delete")
 RIGHTS = (
     Right("", "pods", ("get", "list", "watch", "delete", "patch"), "status, pod_delete, gateway_kill"),
+    Right("", "pods/log", ("get",), "the last words of a pod that does not get ready"),
     Right("", "pods/eviction", ("create",), "node_drain"),
     Right("", "pods/portforward", ("create", "get"), "the audit of the databases"),
     Right("", "events", ("list", "watch"), "what the cluster itself tells"),
