@@ -30,6 +30,7 @@ from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host import processes
 from chaos.kube import existing, portforward, surroundings, watch
 from chaos.kube.access import Access
+from chaos.kube.actions import ClusterActions
 from chaos.kube.addresses import NAMESPACE, Addresses
 from chaos.kube.api import Cluster, Refused, condition
 from chaos.kube.clusters import kubeconfig
@@ -249,6 +250,7 @@ class KubernetesLab(HostLab):
             "kubernetes": cluster.version(),
             "nodes": len(surroundings.nodes(cluster)),
             "image": self._access.image or LAB_IMAGE,
+            "network_policies": ClusterActions(cluster).policy_enforcer() or "not known to be enforced",
         }
 
     # ---------------------------------------------------------------- what is there
