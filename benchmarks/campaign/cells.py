@@ -26,10 +26,10 @@ QUOTA = 0.5
 SESSIONS = 3
 """Redis and Sentinel stand at this many sites at most: more of them only take CPU from the rest."""
 
-WARMUP, WINDOW = 3.0, 14.0
+WARMUP, WINDOW = 3.0, 11.0
 """Seconds cut off and measured, of a plain cell."""
 
-CALM = 5.0
+CALM = 4.0
 """Seconds between the warm-up and the first fault."""
 
 PROBES = (ProbeStream(flow="health", rate=10.0), ProbeStream(flow="access-token", rate=2.0))
@@ -75,7 +75,7 @@ class Cell:
     flow: Flow
     forward: float = 0.5
     strikes: tuple[Strike, ...] = ()
-    tail: float = 13.0
+    tail: float = 11.0
     fresh: bool = False
     saturated: bool = False
     overrides: tuple[str, ...] = field(default=())
@@ -253,7 +253,7 @@ CELLS: tuple[Cell, ...] = (
     _fault("pause", Strike(Pause(target="db@edi"), 10)),
     _plain(3, 0.030, "all", 40, 5.0, "workflow"),
     _plain(3, 0.100, "all", 1, 0.0, "access-token"),
-    _fault("primary-kill", Strike(Kill(target="cache@ral"), 15), fresh=True, tail=10.0),
+    _fault("primary-kill", Strike(Kill(target="cache@ral"), 15), fresh=True, tail=7.0),
     _plain(2, 0.030, "one", 40, 0.0, "access-token", saturated=True),
     _plain(3, 0.100, "one", 4, 0.0, "access-token", forward=0.8),
     _fault("one-way-cut", Strike(Partition(grudge={"edi": ["ral", "cam"]}), 10)),
@@ -272,7 +272,7 @@ CELLS: tuple[Cell, ...] = (
         "degrade",
         Strike(Degrade(between=("ral", "edi"), rtt=0.200), 10),
         Strike(Degrade(between=("cam", "edi"), rtt=0.200), 10),
-        tail=8.0,
+        tail=6.0,
     ),
     _plain(2, 0.030, "all", 16, 2.0, "refresh"),
     _plain(1, 0.0, "one", 1, 0.2, "refresh"),
@@ -291,7 +291,7 @@ CELLS: tuple[Cell, ...] = (
         Strike(Kill(target="cache@ral"), 22),
         rtt=0.100,
         fresh=True,
-        tail=6.0,
+        tail=5.0,
         overrides=("services.cache.down_after=1s", "services.cache.failover_timeout=4s"),
     ),
     _fault("two-cut", Strike(Partition(isolate=["cam"]), 10), members=2),
