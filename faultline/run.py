@@ -275,6 +275,7 @@ def _measurement(
         "validation": validates(backend),
         "metrics": {key: dataclasses.asdict(value) for key, value in values.items()},
         "audit": dataclasses.asdict(observation.audit),
+        "consistency": dict(extra.get("consistency", {})),
         "duration": observation.duration,
         "warmup": observation.warmup,
         "windows": [list(window) for window in observation.windows],
