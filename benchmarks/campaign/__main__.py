@@ -15,6 +15,7 @@ from benchmarks.campaign.gates import all_held, residuals
 from benchmarks.campaign.record import ROOM, ROOT, read_all
 from benchmarks.campaign.run import Campaign, grouped, seconds_of, within
 from benchmarks.published import PAGE, written
+from faultline.signals import patient_with_signals
 from sim.calibration import load as load_calibration
 
 HOME = ROOT / ".faultline" / "campaign"
@@ -30,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the cells and their cost, and do nothing")
     parser.add_argument("--cells", nargs="+", metavar="NAME", help="only these")
     parser.add_argument(
-        "--budget", type=float, metavar="MINUTES", help="the most important cells that fit into this"
+        "--budget", type=float, metavar="MINUTES", help="the most important of the missing cells that fit"
     )
     parser.add_argument(
         "--home", type=Path, default=HOME, help="calibration and ledger (default: %(default)s)"
@@ -47,17 +48,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit code: 0 every gate held, 1 one was missed, 2 a cell could not be measured, 64 bad usage."""
+    """Exit code: 0 every gate held, 1 one was missed, 2 a cell could not be measured, 64 bad usage.
+
+    Interrupted: 130.
+    """
     arguments = _parser().parse_args(words)
     try:
         cells: Sequence[Cell] = named(arguments.cells) if arguments.cells else CELLS
     except KeyError as error:
         print(f"there is no cell {error}; --list names all", file=sys.stderr)
         return 64
-    if arguments.budget is not None:
-        cells = within(cells, 60 * arguments.budget)
     if arguments.list:
-        return _list(cells)
+        return _list(cells if arguments.budget is None else within(cells, 60 * arguments.budget))
     if arguments.again:
         calibration = load_calibration(arguments.room / "calibration.json")
         names = {cell.name for cell in cells}
@@ -68,7 +70,12 @@ def main(words: Sequence[str] | None = None) -> int:
     campaign = Campaign(arguments.home, arguments.room, _note)
     if not arguments.table:
         deadline = float("inf") if arguments.budget is None else time.monotonic() + 60 * arguments.budget
-        campaign.run(cells, deadline)
+        try:
+            with patient_with_signals():
+                campaign.run(cells, deadline)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+            return 130
     recorded = read_all(arguments.room)
     table.report(recorded)
     if not arguments.no_page:

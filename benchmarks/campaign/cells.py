@@ -10,11 +10,12 @@ cells marked `saturated` use up the CPU quota of a site on purpose.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from experiments.faults import Degrade, Fault, Kill, Partition, Pause, ScheduledFault
+from experiments.observation import Observation
 from experiments.workload import Flow, ProbeStream, Workload
 from sim.predict import Scenario
 from topologies.model import Topology
@@ -26,8 +27,14 @@ QUOTA = 0.5
 SESSIONS = 3
 """Redis and Sentinel stand at this many sites at most: more of them only take CPU from the rest."""
 
-WARMUP, WINDOW = 3.0, 11.0
-"""Seconds cut off and measured, of a plain cell."""
+REPEATS = 3
+"""How often every cell is measured."""
+
+WARMUP = {"plain": 5.0, "fault": 3.0}
+"""Seconds cut off the beginning of a load, by kind of cell."""
+
+WINDOW = 11.0
+"""Seconds measured at a time of a plain cell: its repeats are windows of one load, one after the other."""
 
 CALM = 4.0
 """Seconds between the warm-up and the first fault."""
@@ -102,18 +109,34 @@ class Cell:
 
     @cached_property
     def workload(self) -> Workload:
-        """The load."""
+        """One repeat: a load with its faults, or the first window of one without."""
         end = max((strike.after + strike.duration for strike in self.strikes), default=0.0)
+        warmup = WARMUP[self.kind]
         return Workload(
             flow=self.flow,
             users=self.users,
             ramp=40.0,
             think=self.think,
-            warmup=WARMUP,
-            duration=WARMUP + (CALM + end + self.tail if self.strikes else WINDOW),
+            warmup=warmup,
+            duration=warmup + (CALM + end + self.tail if self.strikes else WINDOW),
             timeout=10.0,
             probes=PROBES if self.strikes else (),
         )
+
+    @property
+    def load(self) -> Workload:
+        """What runs at a time: one repeat, or one window after the other."""
+        if self.strikes:
+            return self.workload
+        return self.workload.model_copy(update={"duration": self.workload.warmup + REPEATS * WINDOW})
+
+    def repeats(self, observation: Observation) -> list[Observation]:
+        """The repeats that a load held; each window as if its load had ended with it."""
+        if self.strikes:
+            return [observation]
+        begin = self.workload.warmup
+        edges = [(begin + n * WINDOW, begin + (n + 1) * WINDOW) for n in range(REPEATS)]
+        return [replace(observation, warmup=start, duration=end) for start, end in edges]
 
     @property
     def timeline(self) -> tuple[ScheduledFault, ...]:
@@ -122,7 +145,7 @@ class Cell:
             ScheduledFault(
                 name=f"{self.name} {number}",
                 fault=strike.fault,
-                at=WARMUP + CALM + strike.after,
+                at=WARMUP[self.kind] + CALM + strike.after,
                 duration=strike.duration,
             )
             for number, strike in enumerate(self.strikes, start=1)

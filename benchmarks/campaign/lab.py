@@ -39,6 +39,9 @@ PATIENCE = 30.0
 class StandingLab(LocalLab):
     """A lab whose `down` does nothing until `close`, and whose second `up` refits what is there."""
 
+    slowness = 0.75
+    """Generators start sooner than usual: their modules are in memory, another load has just used them."""
+
     deployed: Topology | None = None
 
     def up(self, topology: Topology) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.campaign.cells import Cell
+from benchmarks.campaign.cells import REPEATS, Cell
 from experiments.metrics import MetricValue
 from faultline import facts
 from faultline.home import write_atomically
@@ -24,7 +24,6 @@ from sim.predict import Prediction
 ROOT = Path(__file__).parents[2]
 ROOM = ROOT / "tests" / "corpus" / "campaign"
 SCHEMA = "faultline/campaign/1"
-REPEATS = 3
 LAB = ("network", "quota_cores", "quota_period", "versions")
 
 Data = dict[str, Any]

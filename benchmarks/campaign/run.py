@@ -13,10 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.campaign.cells import Cell
+from benchmarks.campaign.cells import REPEATS, Cell
 from benchmarks.campaign.record import (
     LAB,
-    REPEATS,
     ROOM,
     Data,
     Recorded,
@@ -56,8 +55,8 @@ class Standing(Lab, Protocol):
 
 def seconds_of(cell: Cell) -> float:
     """About how long all repeats of ``cell`` take in a lab that is up."""
-    each = cell.workload.duration + BETWEEN[cell.kind] + (BRING_UP if cell.fresh else 0.0)
-    return REPEATS * each
+    each = cell.load.duration + BETWEEN[cell.kind] + (BRING_UP if cell.fresh else 0.0)
+    return (REPEATS if cell.kind == "fault" else 1) * each
 
 
 def within(cells: Sequence[Cell], seconds: float) -> list[Cell]:
@@ -142,7 +141,7 @@ class Campaign:
         return found if found.data["calibration"] == calibration.hash else None
 
     def run(self, cells: Sequence[Cell], deadline: float = float("inf")) -> None:
-        """Measure what is missing of ``cells``; none begins that would not end by ``deadline``.
+        """Measure what is missing of ``cells``, the most important of them that fit in before ``deadline``.
 
         A cell that fails is noted in `failed` and the next one begins.
 
@@ -155,7 +154,7 @@ class Campaign:
             found = self.recorded(cell, calibration)
             if found is None or not found.complete:
                 missing.append(cell)
-        for group in grouped(missing):
+        for group in grouped(within(missing, deadline - time.monotonic())):
             lab = self._open_lab()
             try:
                 for cell in group:
@@ -187,27 +186,32 @@ class Campaign:
         while not found.complete:
             if cell.fresh:
                 lab.close()
-            repeat = self._repeat(lab, cell, found)
-            alike = [one for one in found.repeats if one["number"] == repeat["number"]]
-            repeat["retaken"] = bool(repeat["disturbances"]) and not alike
-            found.repeats.append(repeat)
+            taken = self._take(lab, cell, found)
+            known = {one["number"] for one in found.repeats}
+            for repeat in taken:
+                repeat["retaken"] = bool(repeat["disturbances"]) and repeat["number"] not in known
+            found.repeats.extend(taken)
             found.write(self.room)
-            busy = repeat["health"].get("busy", 0.0)
-            told = "; ".join(repeat["disturbances"]) or "undisturbed"
-            again = ", taken again" if repeat["retaken"] else ""
-            self.note(f"{cell.name} {repeat['number']}/{REPEATS}: machine {busy:.0%} busy, {told}{again}")
+            last = taken[-1]
+            told = "; ".join(last["disturbances"]) or "undisturbed"
+            again = ", taken again" if last["retaken"] else ""
+            busy = last["health"].get("busy", 0.0)
+            self.note(f"{cell.name} {last['number']}/{REPEATS}: machine {busy:.0%} busy, {told}{again}")
         if cell.fresh:
             lab.close()
 
-    def _repeat(self, lab: Standing, cell: Cell, found: Recorded) -> Data:
-        number = len(found.counted) + 1
+    def _take(self, lab: Standing, cell: Cell, found: Recorded) -> list[Data]:
+        """Register and measure the repeats that one load holds, of those that are missing."""
         begun = sum(
             row.kind == "prediction" and row.run_id.startswith(f"{cell.name}.") for row in self.ledger.rows()
         )
-        run_id = f"{cell.name}.{begun + 1}"
-        row = self.ledger.append("prediction", run_id, registered(found.data))
-        session = Session(lab, cell.topology, cell.workload, seed=SEED + begun)
-        with session:
+        missing = range(len(found.counted) + 1, REPEATS + 1)
+        numbers = list(missing)[: 1 if cell.kind == "fault" else REPEATS]
+        rows = [
+            self.ledger.append("prediction", f"{cell.name}.{begun + place}", registered(found.data))
+            for place, _ in enumerate(numbers, start=1)
+        ]
+        with Session(lab, cell.topology, cell.load, seed=SEED + begun) as session:
             session.open()
             started = datetime.now(UTC) - timedelta(seconds=session.now())
             for fault in cell.timeline:
@@ -221,20 +225,24 @@ class Campaign:
         if not found.data["lab"]:
             known = observation.extra.get("facts", {})
             found.data["lab"] = {key: known[key] for key in LAB if key in known}
-        repeat: Data = {
-            "run": run_id,
-            "number": number,
-            "retaken": False,
-            "load_started": _spell(started),
-            "first_injection": None if first is None else _spell(started + timedelta(seconds=first)),
-            "windows": [list(window) for window in observation.windows],
-            "health": _health(observation.extra.get("health", {})),
-            "disturbances": list(observation.extra.get("disturbances", [])),
-            "metrics": measured(reduce(observation, cell.topology, cell.workload)),
-        }
-        outcome = self.ledger.append("measurement", run_id, scorable(repeat))
-        repeat["ledger"] = {"prediction": witness(row), "measurement": witness(outcome)}
-        return repeat
+        taken = []
+        for number, row, part in zip(numbers, rows, cell.repeats(observation), strict=False):
+            repeat: Data = {
+                "run": row.run_id,
+                "number": number,
+                "retaken": False,
+                "load_started": _spell(started),
+                "first_injection": None if first is None else _spell(started + timedelta(seconds=first)),
+                "measured": [part.warmup, part.duration],
+                "windows": [list(window) for window in part.windows],
+                "health": _health(part.extra.get("health", {})),
+                "disturbances": list(part.extra.get("disturbances", [])),
+                "metrics": measured(reduce(part, cell.topology, cell.load)),
+            }
+            outcome = self.ledger.append("measurement", row.run_id, scorable(repeat))
+            repeat["ledger"] = {"prediction": witness(row), "measurement": witness(outcome)}
+            taken.append(repeat)
+        return taken
 
 
 HEALTH = (

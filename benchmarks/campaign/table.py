@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.campaign.cells import CELLS
+from benchmarks.campaign.cells import CELLS, REPEATS
 from benchmarks.campaign.gates import COVERAGE, GATES, Outcome, Residual, coverage, outcomes, residuals
-from benchmarks.campaign.record import REPEATS, Recorded
+from benchmarks.campaign.record import Recorded
 
 BEGIN, END = "<!-- campaign: begin -->", "<!-- campaign: end -->"
 

@@ -10,11 +10,12 @@ import pytest
 
 from benchmarks.campaign import __main__ as command
 from benchmarks.campaign.again import predicted_again
-from benchmarks.campaign.cells import CELLS, Cell
-from benchmarks.campaign.record import REPEATS, Recorded, registered, scorable
+from benchmarks.campaign.cells import CELLS, REPEATS, Cell, Strike
+from benchmarks.campaign.record import Recorded, registered, scorable
 from benchmarks.campaign.run import Campaign
 from chaos.errors import LabError
 from chaos.lab.simulated import SimulatedLab
+from experiments.faults import Pause
 from experiments.observation import Observation
 from faultline.ledger import Ledger, canonical, row_hash
 from faultline.score import pairs
@@ -25,6 +26,7 @@ from topologies.model import Topology
 ALONE = Cell("alone", 1, 0.0, "one", 1, 0.5, "access-token")
 PAIR = Cell("pair", 2, 0.030, "one", 1, 0.5, "access-token")
 FARTHER = Cell("farther", 2, 0.100, "one", 1, 0.5, "access-token")
+STRUCK = dataclasses.replace(ALONE, name="struck", strikes=(Strike(Pause(target="iam@ral"), 1.0),), tail=4.0)
 
 
 class Pretended(SimulatedLab):
@@ -98,21 +100,34 @@ def test_every_repeat_is_registered_before_it_is_measured(tmp_path: Path) -> Non
 
 def test_a_killed_campaign_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     """Cells that are complete are left alone; of one that is not, the missing repeats are measured."""
-    ours = campaign(tmp_path)
-    ours.run([ALONE])
-    path = tmp_path / "room" / "alone.json"
-    whole = path.read_text()
+    campaign(tmp_path).run([STRUCK])
+    path = tmp_path / "room" / "struck.json"
+    assert Pretended.runs == REPEATS
     broken_off = Recorded.read(path)
     del broken_off.repeats[1:]
     broken_off.write(tmp_path / "room")
     Pretended.runs = 0
-    campaign(tmp_path).run([ALONE])
+    campaign(tmp_path).run([STRUCK])
     assert Pretended.runs == REPEATS - 1
-    assert Recorded.read(path).complete
+    found = Recorded.read(path)
+    assert [one["number"] for one in found.repeats] == [1, 2, 3]
+    assert len({one["run"] for one in found.repeats}) == REPEATS
     Pretended.runs = 0
-    campaign(tmp_path).run([ALONE])
+    campaign(tmp_path).run([STRUCK])
     assert Pretended.runs == 0
-    assert whole != path.read_text()
+
+
+def test_repeats_without_faults_are_windows_of_one_load(tmp_path: Path) -> None:
+    """One after the other, each registered by itself, and of the length that was predicted."""
+    campaign(tmp_path).run([ALONE])
+    assert Pretended.runs == 1
+    found = Recorded.read(tmp_path / "room" / "alone.json")
+    edges = [tuple(one["measured"]) for one in found.repeats]
+    assert edges == [(5.0, 16.0), (16.0, 27.0), (27.0, 38.0)]
+    assert edges[0] == (ALONE.workload.warmup, ALONE.workload.duration)
+    assert ALONE.load.duration == edges[-1][1]
+    rates = [one["metrics"]["throughput{flow=access-token}@whole"][0] for one in found.repeats]
+    assert len(set(rates)) > 1
 
 
 def test_another_calibration_is_another_campaign(tmp_path: Path) -> None:
@@ -124,16 +139,21 @@ def test_another_calibration_is_another_campaign(tmp_path: Path) -> None:
     slower.save(tmp_path / "home" / "calibration.json")
     Pretended.runs = 0
     other.run([ALONE])
-    assert Pretended.runs == REPEATS
+    assert Pretended.runs == 1
 
 
 def test_a_disturbed_repeat_is_taken_again_once(tmp_path: Path) -> None:
     """The first attempt stays on record; a second one that is disturbed too stands, and says so."""
-    campaign(tmp_path, disturbed=frozenset({2, 4, 5})).run([ALONE])
-    found = Recorded.read(tmp_path / "room" / "alone.json")
+    campaign(tmp_path, disturbed=frozenset({2, 4, 5})).run([STRUCK])
+    found = Recorded.read(tmp_path / "room" / "struck.json")
     assert [one["number"] for one in found.repeats] == [1, 2, 2, 3, 3]
     assert [one["retaken"] for one in found.repeats] == [False, True, False, True, False]
     assert (len(found.counted), len(found.sound)) == (3, 2)
+    Pretended.runs = 0
+    campaign(tmp_path, disturbed=frozenset({1})).run([ALONE])
+    found = Recorded.read(tmp_path / "room" / "alone.json")
+    assert [one["number"] for one in found.repeats] == [1, 2, 3, 1, 2, 3]
+    assert (len(found.counted), len(found.sound)) == (3, 3)
 
 
 def test_a_lab_that_fails_is_tried_once_more(tmp_path: Path) -> None:
