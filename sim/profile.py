@@ -151,26 +151,59 @@ class Pools(Model):
     source: Source
 
 
+class Part(Model):
+    """What a background job does: statements, or the same for every row that it deletes.
+
+    Attributes:
+        rows: what is deleted, row by row and each in a transaction of its own: access tokens that have
+            expired, or authentication holders that no token refers to any more; nothing when not given.
+        load: SELECTs per row when a page of them is read.
+        statements: of the transaction that deletes a row, or of the whole part; each one round trip.
+        framing: of these, those that only begin and end transactions.
+        dml: of these, DELETEs.
+        bytes: write set of a deleted row.
+        keys: certification keys in it.
+    """
+
+    rows: Literal["access-tokens", "holders"] | None = None
+    load: Count = 0
+    statements: int = Field(ge=1, le=100_000)
+    framing: Count = 0
+    dml: Count = 0
+    bytes: Count = 0
+    keys: Count = 0
+
+    @model_validator(mode="after")
+    def _order(self) -> Part:
+        if self.framing + self.dml > self.statements:
+            raise MisfitError([Misfit(("statements",), "fewer than framing and dml together", "more")])
+        if self.rows is not None and (self.dml < 1 or self.framing < 3 or not self.bytes):
+            raise MisfitError(
+                [Misfit(("rows",), "rows are deleted in transactions", "dml, bytes, and framing: 3 or more")]
+            )
+        if self.rows is None and (self.dml or self.load or self.bytes or self.keys):
+            raise MisfitError([Misfit(("rows",), "nothing is deleted", "`rows:`, or statements only")])
+        return self
+
+
 class Job(Model):
     """A background job that every replica runs.
 
     Attributes:
         period: pause between two runs.
         first: time from the start of the process to the first run.
-        statements: round trips per item.
-        commits: replicated commits per item.
-        items: what an item is.
-        page: items read at once.
-        budget: longest a run goes on.
+        parts: what a run does, one after the other.
+        page: rows read at once.
+        pages: most of them in one part of a run.
+        budget: no further page is read when a part has taken this long.
     """
 
-    period: Duration = Field(gt=0)
+    period: Duration = Field(ge=1e-3)
     first: Duration = Field(0.0, ge=0)
-    statements: Count = 0
-    commits: Count = 0
-    items: str = ""
-    page: int = Field(1, ge=1)
-    budget: Duration | None = None
+    parts: tuple[Part, ...] = Field(min_length=1)
+    page: int = Field(100, ge=1, le=10_000)
+    pages: int = Field(1000, ge=1)
+    budget: Duration = Field(600.0, gt=0)
     source: Source
 
 
@@ -224,6 +257,8 @@ class Profile(Model):
         db_weights: how the database's CPU is shared out over statements; evenly when not given.
         requests: by kind; a kind that is missing cannot be asked for.
         refresh: the refresh grant, by the client's settings.
+        jobs: background jobs by name. The topology sets the period of `clean-up` and of `notifications`
+            (`token_cleanup_period` and `notification_task_delay` of the identity service).
         unsupported: requests that are known and cannot be simulated, with the reason.
     """
 

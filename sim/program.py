@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from experiments.faults import ScheduledFault
 from experiments.workload import Workload
 from sim.calibration import Calibration
+from sim.jobs import JobTables, with_jobs
 from sim.steps import StepTables, compile_steps, refusal
 from topologies.model import (
     Galera,
@@ -81,7 +82,7 @@ class Program:
         machine: settings of the machine's kernel.
         arrays: named arrays: `cpu_cores`, `cpu_quota`, `cpu_period`; per path `delay`, `jitter`,
             `loss`, `bandwidth` as [path, from, to] matrices (one way; infinite delay where there
-            is no route); `next_hop` [path, from, to]; and the step tables.
+            is no route); `next_hop` [path, from, to]; the step tables; and those of background jobs.
         platform: of a program on Kubernetes: its settings, nodes and pods (sim.pods).
     """
 
@@ -102,6 +103,11 @@ class Program:
     def steps(self) -> StepTables:
         """The step tables."""
         return StepTables(**{name: self.arrays[f"step_{name}"] for name in StepTables.__annotations__})
+
+    @property
+    def jobs(self) -> JobTables | None:
+        """The background jobs of the identity service; None where it has none."""
+        return JobTables.of(self.arrays)
 
     def to_json(self) -> str:
         """Canonical text: equal programs give equal bytes, on every machine and Python."""
@@ -199,8 +205,10 @@ def compile_program(
         components, cpus = pods.pod_stations(topology, components, calibration, size)
         costs |= pods.pod_costs(calibration)
     arrays = cpus | _paths(topology, sites, calibration)
-    steps = compile_steps(iams[0], calibration)
+    steps, jobs = with_jobs(compile_steps(iams[0], calibration), iams[0], calibration)
     arrays |= {f"step_{name}": array for name, array in vars(steps).items()}
+    if jobs is not None:
+        arrays |= jobs.arrays()
     requests = calibration.requests
     return Program(
         sites=sites,

@@ -25,6 +25,10 @@ READ, HASH, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, C
 value; opening the write transaction; statements in it; inserting into token_scope; the full scan of
 token_scope by the clear-access-tokens delete; commit."""
 
+LOCK_OLDEST, LOCK_ROW = 9, 10
+"""Kinds of step of background jobs (`sim.jobs`): deleting the oldest rows of token_scope, where that scan
+begins; deleting one row by its key."""
+
 KINDS: tuple[Request, ...] = (
     "access-token",
     "password",

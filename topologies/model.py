@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from topologies.base import NAME_PATTERN as NAME_PATTERN
 from topologies.base import Model as Model
 from topologies.base import Name as Name
+from topologies.errors import Misfit, MisfitError
 from topologies.kubernetes import Kubernetes as Kubernetes
 from topologies.quantities import Bandwidth, Duration, Ratio, Size
 
@@ -88,6 +89,13 @@ class IndigoIam(Model):
         token_scope_rows: rows of the table `token_scope` at the start, one per scope of every access token
             that is not cleaned up yet; a refresh that clears access tokens reads all of them
             (facts/iam.md 1.2). Matters with a service profile that has a cost per row.
+        access_token_lifetime: until an access token expires and the clean-up may delete it; a setting of
+            each client, 3600 s by default (facts/iam.md section 4). Matters, like the next two, with a
+            service profile that has background jobs.
+        token_cleanup_period: pause between two clean-ups of expired tokens by one front end
+            (`IAM_TOKEN_CLEANUP_PERIOD_MSEC`); the service profile's when not given, 300 s for INDIGO IAM.
+        notification_task_delay: pause between two looks for pending notifications
+            (`IAM_NOTIFICATION_TASK_DELAY`); the service profile's when not given, 5 s for INDIGO IAM.
     """
 
     kind: Literal["indigo-iam"]
@@ -100,6 +108,20 @@ class IndigoIam(Model):
     clear_access_tokens_on_refresh: bool = True
     reuse_refresh_token: bool = True
     token_scope_rows: int = Field(0, ge=0)
+    access_token_lifetime: Duration = Field(3600.0, ge=1.0)
+    token_cleanup_period: Duration | None = None
+    notification_task_delay: Duration | None = None
+
+    @model_validator(mode="after")
+    def _periods(self) -> IndigoIam:
+        short = [
+            Misfit((name,), "shorter than a millisecond", "1ms or more")
+            for name in ("token_cleanup_period", "notification_task_delay")
+            if (value := getattr(self, name)) is not None and value < 1e-3
+        ]
+        if short:
+            raise MisfitError(short)
+        return self
 
 
 class Galera(Model):

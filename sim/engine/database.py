@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import simpy
 
 from sim.engine.world import Daemon, World
 from sim.program import Component
 from sim.protocols import certification, rowlocks
+
+if TYPE_CHECKING:
+    from sim.engine.cleanup import CleanUp
 
 Steps = Generator[simpy.Event, Any, Any]
 
@@ -46,22 +49,30 @@ class Transaction:
         committed: whether it took effect (at the member first, for replication).
         survived: False when it was committed and lost again.
         rows: rows it adds to token_scope.
+        resource: what it locks of token_scope where it is applied; -1 for nothing.
+        cleans, deletes, issues: what it does to rows that expire (sim.protocols.expiry).
+        token: number of the access token that it has issued.
     """
 
     __slots__ = (
         "aborted",
         "answer",
+        "cleans",
         "committed",
+        "deletes",
+        "issues",
         "last_seen",
         "member",
         "number",
         "process",
         "replay",
+        "resource",
         "rows",
         "seqno",
         "size",
         "state",
         "survived",
+        "token",
     )
 
     def __init__(self, number: int, member: Member, process: simpy.Process | None) -> None:
@@ -73,6 +84,8 @@ class Transaction:
         self.last_seen = 0
         self.size = 0
         self.rows = 0
+        self.resource = TOKEN_SCOPE
+        self.cleans = self.deletes = self.issues = self.token = 0
         self.committed = False
         self.survived = True
         self.aborted = False
@@ -171,8 +184,15 @@ class Member(Daemon):
             raise DatabaseError("conflict")
         if acquired.victim >= 0:
             self.abort(self.transactions[acquired.victim])
-        if acquired.granted:
-            return
+        if not acquired.granted:
+            yield from self.waiting(number)
+
+    def waiting(self, number: int) -> Steps:
+        """Wait for the lock that transaction ``number`` has asked for, as long as InnoDB does.
+
+        Raises:
+            DatabaseError: the wait timed out (1205).
+        """
         granted = self._waits[number] = self.world.env.event()
         try:
             yield self.world.env.any_of([granted, self.world.env.timeout(rowlocks.LOCK_WAIT_TIMEOUT)])
@@ -201,12 +221,19 @@ class Member(Daemon):
                 waiting.succeed()
             else:
                 self.database.lock_granted(self, other)
+        clean_up = self.database.clean_up
+        if clean_up is not None:
+            for other in clean_up.unlock(self, number):
+                if other in self._waits:
+                    self._waits[other].succeed()
 
     def kill(self) -> None:
         """The server dies: open transactions are gone, sessions broken."""
         if not self.up:
             return
         self.locks = rowlocks.new_locks()
+        if self.database.clean_up is not None:
+            self.database.clean_up.clear(self)
         self.transactions.clear()
         self.flusher.clear()
         super().kill()
@@ -218,9 +245,14 @@ def is_member(daemon: Daemon) -> TypeGuard[Member]:
 
 
 class Database:
-    """What keeps members in step. Subclasses: sim.engine.galera, sim.engine.replication."""
+    """What keeps members in step. Subclasses: sim.engine.galera, sim.engine.replication.
+
+    Attributes:
+        clean_up: what background jobs of the service clean up here, if it has any.
+    """
 
     members: list[Member]
+    clean_up: CleanUp | None = None
 
     def __init__(self, world: World) -> None:
         self.world = world

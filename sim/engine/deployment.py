@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sim.engine.cleanup import CleanUp
 from sim.engine.database import Database, Member
 from sim.engine.frontends import FrontEnd, Nginx
 from sim.engine.galera import Galera
 from sim.engine.health import DnsBalancer, ServerChecks
+from sim.engine.jobs import Scheduler
 from sim.engine.kubernetes import Clusters
 from sim.engine.replication import Replication
 from sim.engine.service import Plan, Replica
@@ -39,6 +41,7 @@ class Deployment:
             settings = services[component.service]
             database = self.databases[settings["database"]]
             self.replicas.append(Replica(world, component, settings, database, plan))
+        self._background(plan)
         self.proxies: list[Nginx] = []
         for component in self._of("nginx"):
             settings = services[component.service]
@@ -75,6 +78,17 @@ class Deployment:
                 self.balancer = DnsBalancer(world, name, settings, targets)
         self.clusters = Clusters(self) if program.platform is not None else None
         self.load = Load(world, self.balancer.front_ends if self.balancer else self.front_ends, self.balancer)
+
+    def _background(self, plan: Plan) -> None:
+        """The jobs of the identity service, if it has any."""
+        jobs = self.world.program.jobs
+        if jobs is None:
+            return
+        for replica in self.replicas:
+            database = replica.database
+            if database.clean_up is None:
+                database.clean_up = CleanUp(database, jobs, replica.settings["access_token_lifetime"])
+            Scheduler(replica, jobs, plan, database.clean_up)
 
     def _of(self, kind: str) -> list[Component]:
         return [component for component in self.world.program.components if component.kind == kind]

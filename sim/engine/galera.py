@@ -15,7 +15,7 @@ from typing import Any
 import simpy
 
 from sim.engine.cluster import Group
-from sim.engine.database import TOKEN_SCOPE, Database, DatabaseError, Member, Transaction
+from sim.engine.database import Database, DatabaseError, Member, Transaction
 from sim.engine.world import World
 from sim.program import VPN
 from sim.protocols import certification, flowcontrol, membership, rowlocks
@@ -90,15 +90,22 @@ class GaleraMember(Member):
         slot.state = APPLYING
         self.applying += 1
         transaction = slot.transaction
-        number = -transaction.seqno
+        number, resource = -transaction.seqno, transaction.resource
         # First in the queue, then clear the way: a lock let go must not slip to the next in line.
-        if rowlocks.acquire_first(self.locks, number, TOKEN_SCOPE, rowlocks.INSERT).granted:
+        free = resource < 0 or rowlocks.acquire_first(self.locks, number, resource, rowlocks.INSERT).granted
+        if transaction.cleans and self.cluster.clean_up is not None:
+            for victim in self.cluster.clean_up.seize(self, transaction):
+                self._clear(victim, transaction.seqno)
+        if free:
             self._work(slot)
             return
-        for victim in rowlocks.brute_force(self.locks, number, TOKEN_SCOPE, rowlocks.INSERT):
-            local = self.transactions.get(victim)
-            if local is not None:
-                self._brute_force(local, transaction.seqno)
+        for victim in rowlocks.brute_force(self.locks, number, resource, rowlocks.INSERT):
+            self._clear(victim, transaction.seqno)
+
+    def _clear(self, victim: int, seqno: int) -> None:
+        local = self.transactions.get(victim)
+        if local is not None:
+            self._brute_force(local, seqno)
 
     def _brute_force(self, local: Transaction, seqno: int) -> None:
         # A write set that is on the wire cannot be called back: it counts as ordered, later than ours.
@@ -289,9 +296,14 @@ class Galera(Database):
             (certification.key(0, certification.REFERENCE),),
         )
         verdict = certification.certify(self._certification, write_set, transaction.seqno)
-        self.passed.append(verdict.ok)
+        passed = verdict.ok
+        if self.clean_up is not None:
+            passed = passed and not self.clean_up.loses(transaction)
+            if passed:
+                self.clean_up.ordered(transaction)
+        self.passed.append(passed)
         self.depends.append(verdict.depends)
-        transaction.committed = verdict.ok
+        transaction.committed = passed
         if transaction.seqno % 256 == 0:
             certification.purge(self._certification, min(m.visible for m in self.galera_members))
 

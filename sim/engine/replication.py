@@ -68,6 +68,8 @@ class Replication(Database):
         self._written_at.append(env.now)
         written = replication.write(self.source, env.now)
         transaction.seqno = primary.visible = written.position
+        if self.clean_up is not None:
+            self.clean_up.ordered(transaction)
         primary.end(transaction)
         for index in range(len(self.replicas)):
             self._stream(index)

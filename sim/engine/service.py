@@ -13,7 +13,7 @@ import simpy
 
 from experiments.observation import outcome_of
 from sim import steps as table
-from sim.engine.database import TOKEN_SCOPE_ROWS, Database, DatabaseError, Transaction
+from sim.engine.database import TOKEN_SCOPE, TOKEN_SCOPE_ROWS, Database, DatabaseError, Transaction
 from sim.engine.pools import Connections, Threads
 from sim.engine.world import Daemon, World
 from sim.program import VPN, Component
@@ -52,6 +52,7 @@ class Call:
         reply: happens when the asker has an answer, or knows that none will come.
         fresh: the first request of its client connection.
         status: answer on its way back, 0 until there is one.
+        cleans, deletes: the row that it cleans up, if it is a background job's.
         conflict: the status is 500 because of a write conflict.
         stale: the status is 200 though the answer is wrong: the token was not there yet.
         outcome: what the asker saw, empty until `reply`.
@@ -60,9 +61,11 @@ class Call:
 
     __slots__ = (
         "app_factor",
+        "cleans",
         "conflict",
         "db_factor",
         "deadline",
+        "deletes",
         "fresh",
         "kind",
         "outcome",
@@ -90,6 +93,7 @@ class Call:
         self.reply = reply
         self.fresh = True
         self.status = 0
+        self.cleans = self.deletes = 0
         self.conflict = False
         self.stale = False
         self.outcome = ""
@@ -106,7 +110,7 @@ class Call:
 
 
 class Plan:
-    """The step tables as plain lists, by request kind.
+    """The step tables as plain lists, by request kind; those of background jobs as `job <place>`.
 
     (kind, trips, app, db, wait, bytes, database CPU per row of token_scope, rows added to it, points).
     """
@@ -125,8 +129,9 @@ class Plan:
             )
         )
         first = tables.first.tolist()
+        places = [*table.KINDS, *(f"job {place}" for place in range(len(table.KINDS), len(first) - 1))]
         self.rows: dict[str, list[tuple[Any, ...]]] = {
-            kind: rows[first[i] : first[i + 1]] for i, kind in enumerate(table.KINDS)
+            kind: rows[first[i] : first[i + 1]] for i, kind in enumerate(places)
         }
 
 
@@ -190,7 +195,7 @@ class Replica(Daemon):
             self.inside.pop(process, None)
             return
         try:
-            yield from self._steps(call, process)
+            yield from self.run(call, process)
         except simpy.Interrupt as interrupt:
             if interrupt.cause is self:
                 return
@@ -210,7 +215,13 @@ class Replica(Daemon):
         call.status = UNAVAILABLE if call.kind == "health" else SERVER_ERROR
         call.conflict = kind == "conflict"
 
-    def _steps(self, call: Call, process: simpy.Process) -> Steps:
+    def run(self, call: Call, process: simpy.Process) -> Steps:
+        """Go through the steps of ``call``.
+
+        Raises:
+            DatabaseError: the database said no.
+            simpy.Interrupt: it ended the session, or this process died.
+        """
         member = self.member
         transaction: Transaction | None = None
         broken = holding = False
@@ -241,6 +252,9 @@ class Replica(Daemon):
                     yield from self._connect(call)
                     holding = True
                     transaction = call.transaction = member.begin(process)
+                    if call.cleans:
+                        transaction.cleans, transaction.deletes = call.cleans, call.deletes
+                        transaction.resource = -1
                 elif kind in (table.LOCK_INSERT, table.LOCK_RANGE):
                     assert transaction is not None
                     if row_cpu:
@@ -249,13 +263,24 @@ class Replica(Daemon):
                         yield from member.lock(transaction, rowlocks.RANGE, TOKEN_SCOPE_ROWS)
                         yield from self._statements(call, 0, 0.0, row_cpu * member.token_scope_rows, 0.0)
                     mode = rowlocks.INSERT if kind == table.LOCK_INSERT else rowlocks.RANGE
+                    transaction.resource = TOKEN_SCOPE
                     yield from member.lock(transaction, mode)
+                elif kind == table.LOCK_OLDEST:
+                    assert transaction is not None
+                    transaction.resource = TOKEN_SCOPE_ROWS
+                    yield from member.lock(transaction, rowlocks.INSERT, TOKEN_SCOPE_ROWS)
+                elif kind == table.LOCK_ROW:
+                    assert transaction is not None and self.database.clean_up is not None
+                    yield from self.database.clean_up.lock(transaction)
                 else:
                     assert transaction is not None
                     transaction.rows = rows
+                    clean_up = self.database.clean_up
+                    changed = clean_up is None or clean_up.commits(transaction, call)
                     if sync:
                         yield from self._round_trip()
-                    yield from self.database.commit(transaction, size)
+                    if changed:
+                        yield from self.database.commit(transaction, size)
             call.status = OK
             if transaction is not None:
                 call.tokens.access = transaction

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -83,6 +85,17 @@ class TestDraws:
             assert draws.normal(*here) == plain.normal(index)
             assert draws.exponential(*here) == plain.exponential(index)
         assert memory.i64[record + w.S_NEXT] == 0
+
+
+class TestLayout:
+    """Where everything lies in the memory."""
+
+    def test_no_name_stands_twice(self) -> None:
+        """The second would silently be meant wherever the first is written."""
+        tree = ast.parse(Path(w.__file__).read_text(encoding="utf-8"))
+        names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        stored = [name for name in names if name.isupper()]
+        assert sorted(stored) == sorted(set(stored))
 
 
 class TestLibrary:
@@ -169,6 +182,8 @@ def programs(draw: st.DrawFn) -> tuple[Program, int, float]:
             "replicas": replicas,
             "database": "db",
             "token_scope_rows": draw(st.sampled_from([0, 5000])),
+            "access_token_lifetime": draw(st.sampled_from([3600.0, 1.0])),
+            "token_cleanup_period": 2.0,
             "reuse_refresh_token": draw(st.booleans()),
             "clear_access_tokens_on_refresh": draw(st.booleans()),
             "threads": draw(st.sampled_from([200, 3])),
@@ -257,7 +272,10 @@ def programs(draw: st.DrawFn) -> tuple[Program, int, float]:
     )
     calibration = Calibration.default()
     if draw(st.booleans()):
-        calibration = profiles.load("indigo-iam").calibrated(calibration, topology)
+        profile = profiles.load("indigo-iam")
+        hurry = {"first": 3.0, "page": draw(st.sampled_from([100, 3]))}
+        jobs = {name: job.model_copy(update={"period": 2.0} | hurry) for name, job in profile.jobs.items()}
+        calibration = profile.model_copy(update={"jobs": jobs}).calibrated(calibration, topology)
     size: Any = draw(st.sampled_from(["lab", "production"]))
     return compile_program(topology, asked, timeline, calibration, size=size), draw(st.integers(0, 9)), until
 

@@ -93,6 +93,13 @@ class TestFiles:
             ("demands: here", "demands: elsewhere", "not a choice here"),
             ("      - {do: begin}\n", "", "outside a write transaction"),
             ("    app_cpu: {mean: 7.3ms, cv: 0.25, uncertainty: 10%}\n", "", "this one is missing"),
+            (
+                "statements: 29, framing: 3",
+                "statements: 5, framing: 3",
+                "fewer than framing and dml together",
+            ),
+            ("statements: 29, framing: 3", "statements: 29, framing: 2", "rows are deleted in transactions"),
+            ("      - {statements: 1}\n", "      - {statements: 1, dml: 1}\n", "nothing is deleted"),
         ],
     )
     def test_mistakes_are_named_with_their_line(self, tmp_path: Path, old: str, new: str, words: str) -> None:

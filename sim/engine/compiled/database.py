@@ -8,6 +8,7 @@ requests), and no deadlock can arise.
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+from sim.engine.compiled import claims
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.cpus import submit
 from sim.engine.compiled.draws import cost
@@ -191,6 +192,8 @@ def unlock(i64: Ints, f64: Floats, member: int, owner: int) -> None:
     """Let go of all locks of ``owner``, in the order in which they were taken."""
     let_go(i64, f64, member, member + w.B_FIRST_HEAD, owner)
     let_go(i64, f64, member, member + w.B_LOCKS_HEAD, owner)
+    if i64[member + w.B_CLAIMS_HEAD]:
+        claims.let_go(i64, f64, member, owner)
 
 
 @kernel
@@ -243,9 +246,9 @@ def flush(i64: Ints, f64: Floats, member: int, kind: int, a: int, b: int) -> Non
 
 
 @kernel
-def brute_force_way(i64: Ints, f64: Floats, member: int, owner: int) -> int:
-    """The holder that keeps an applier from its lock, 0 for none."""
-    held = i64[member + w.B_LOCKS_HEAD]
+def brute_force_way(i64: Ints, f64: Floats, locks: int, owner: int) -> int:
+    """The holder that keeps an applier from the lock at ``locks``, 0 for none."""
+    held = i64[locks]
     while held:
         if i64[held + w.N_A] != owner and not compatible(i64[held + w.N_B], _INSERT):
             return i64[held + w.N_A]

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.workload import STEPS, users_per_population
 from sim.engine.compiled import events
 from sim.engine.compiled import layout as w
+from sim.engine.compiled.background import Scheduler, lay_out
 from sim.engine.compiled.databases import Cluster, Database, Member, Primary
 from sim.engine.compiled.endings import ROW_WORDS
 from sim.engine.compiled.processes import Daemon, FrontEnd, Nginx, Replica, World
@@ -48,6 +49,7 @@ class Deployment:
             member = database.member_for(component.site, component.index)
             self.replicas.append(Replica(world, component, settings, database, member))
             memory.i64[w.REUSE_REFRESH] = settings["reuse_refresh_token"]
+        self._background()
         self.proxies: list[Nginx] = []
         for component in self._of("nginx"):
             local = [r for r in self.replicas if r.site == component.site]
@@ -108,8 +110,10 @@ class Deployment:
         memory.f64[w.THINK] = workload["think"]
         flow = [KINDS.index(kind) for kind in STEPS[workload["flow"]]]
         memory.i64[w.FLOW_STEPS] = memory.ints([len(flow), *flow])
-        memory.i64[w.STEPS_FIRST] = memory.ints(steps.first.tolist())
-        rows = memory.block(len(steps.kind) * ROW_WORDS)
+        # After them a place with a single read for every replica, which may have background jobs.
+        first, more = steps.first.tolist(), len(self._of("iam"))
+        memory.i64[w.STEPS_FIRST] = memory.ints([*first, *(first[-1] + n + 1 for n in range(more))])
+        rows = memory.block((len(steps.kind) + more) * ROW_WORDS)
         memory.i64[w.STEPS_ROWS] = rows
         for number in range(len(steps.kind)):
             row = rows + number * ROW_WORDS
@@ -128,6 +132,19 @@ class Deployment:
             ("local_commit", w.COST_COMMIT),
         ):
             memory.f64[word], memory.f64[word + 1] = program.costs[name]
+
+    def _background(self) -> None:
+        """The jobs of the identity service, if it has any."""
+        program, memory = self.world.program, self.memory
+        jobs, steps = program.jobs, program.steps
+        if jobs is None:
+            return
+        settings = program.services[self._of("iam")[0].service]
+        database = self.databases[settings["database"]]
+        lay_out(memory, jobs, settings["access_token_lifetime"], database)
+        for number, replica in enumerate(self.replicas):
+            step = int(memory.i64[w.STEPS_ROWS]) + (len(steps.kind) + number) * ROW_WORDS
+            Scheduler(replica, jobs, len(steps.first) - 1 + number, step)
 
     def _check(self, front_end: FrontEnd, stream: int, timeout: float, event: int) -> int:
         memory = self.memory

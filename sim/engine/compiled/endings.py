@@ -76,6 +76,9 @@ def depart(i64: Ints, f64: Floats, call: int, broken: bool) -> bool:
     """Leave with a status and give the thread back."""
     replica = i64[call + w.C_REPLICA]
     leave(i64, f64, call, broken)
+    if i64[call + w.C_ORIGIN] == w.SCHEDULER:
+        i64[call + w.C_PC] = w.PC_JOB_DONE
+        return True
     take_out(i64, f64, call, w.C_RI_NEXT, replica + w.A_INSIDE_HEAD)
     pools.release(i64, f64, i64[replica + w.R_THREADS], w.RESUME_CALL)
     return go_back(i64, f64, call)

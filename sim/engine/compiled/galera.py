@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sim.engine.compiled import claims
 from sim.engine.compiled import layout as w
+from sim.engine.compiled.cleanup import key, loses, ordered
 from sim.engine.compiled.cpus import submit
 from sim.engine.compiled.database import (
     abort,
@@ -126,6 +128,10 @@ def certify(i64: Ints, f64: Floats, db: int, tx: int) -> None:
     i64[tx + w.T_SEQNO] = seqno
     # fresh rows and shared foreign-key parents never conflict (certification.RULES): length decides
     passed = seqno - i64[tx + w.T_LAST_SEEN] <= _MAX_LENGTH
+    if i64[db + w.E_TOKENS]:
+        passed = passed and not loses(i64, f64, db, tx)
+        if passed:
+            ordered(i64, f64, db, tx)
     i64[tx + w.T_PASSED] = 1 if passed else 0
     i64[tx + w.T_COMMITTED] = 1 if passed else 0
 
@@ -136,13 +142,26 @@ def apply(i64: Ints, f64: Floats, member: int, slot: int) -> None:
     i64[slot + w.W_STATE] = w.SLOT_APPLYING
     i64[member + w.B_APPLYING] += 1
     i64[member + w.B_QUEUE_WAITING] -= 1
-    seqno = i64[i64[slot + w.W_TX] + w.T_SEQNO]
-    if request(i64, f64, member + w.B_LOCKS_HEAD, -seqno, _INSERT, True):
+    tx = i64[slot + w.W_TX]
+    seqno = i64[tx + w.T_SEQNO]
+    resource = i64[tx + w.T_RESOURCE]
+    locks = member + (w.B_FIRST_HEAD if resource == w.FIRST_ROWS else w.B_LOCKS_HEAD)
+    free = resource == w.NO_ROWS or request(i64, f64, locks, -seqno, _INSERT, True)
+    if i64[tx + w.T_CLEANS]:
+        row = key(i64[tx + w.T_CLEANS], i64[tx + w.T_DELETES])
+        clear(i64, f64, claims.seize(i64, f64, member, -seqno, row), seqno)
+    if free:
         work(i64, f64, member, slot)
         return
     # a range excludes all others: there is one holder in the way at most
-    victim = brute_force_way(i64, f64, member, -seqno)
+    clear(i64, f64, brute_force_way(i64, f64, locks, -seqno), seqno)
+
+
+@kernel
+def clear(i64: Ints, f64: Floats, victim: int, seqno: int) -> None:
+    """A local transaction is in the way of the write set with ``seqno``; an applier never is."""
     if victim > 0 and i64[victim + w.T_OPEN]:
+        member = i64[victim + w.T_MEMBER]
         state = i64[victim + w.T_STATE]
         if state == _REPLICATING:
             state = _ORDERED
@@ -361,6 +380,8 @@ def forget_state(i64: Ints, f64: Floats, member: int) -> None:
     clear_list(i64, f64, member + w.B_WAITS_HEAD)
     clear_list(i64, f64, member + w.B_FIRST_HEAD)
     clear_list(i64, f64, member + w.B_FIRST_WAITS_HEAD)
+    clear_list(i64, f64, member + w.B_CLAIMS_HEAD)
+    clear_list(i64, f64, member + w.B_CLAIM_WAITS_HEAD)
     clear_list(i64, f64, member + w.B_FLUSH_HEAD)
     while i64[member + w.B_OPEN_HEAD]:
         close(i64, f64, i64[member + w.B_OPEN_HEAD])

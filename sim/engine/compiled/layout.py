@@ -17,8 +17,8 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     COST_PROXY, COST_PROXY_CV, COST_APPLY, COST_APPLY_CV, COST_COMMIT, COST_COMMIT_CV, FRONT_ENDS,
     FRONT_END_COUNT, MONITORS, MONITOR_LIMIT, REUSE_REFRESH, ALL_CALLS, AUDIT, AUDIT_LEN, ROWS,
     ROWS_LEN, LOG, LOG_LEN, KEEP_ROWS, ROW_COUNT, EVENT_COUNT, NUMBER, BROADCAST_NEXT, PROCEED,
-    FREE_NOTE, HEADER_WORDS,
-) = range(68)
+    FREE_NOTE, JOBS, JOB_COUNT, PARTS, ISSUES, LIFETIME, SELECT_APP, SELECT_DB, HEADER_WORDS,
+) = range(75)
 
 # named random stream
 (
@@ -62,15 +62,17 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     C_FIRST, C_LIMIT, C_SINCE, C_WAIT, C_POOL, C_POOL_NEXT, C_POOL_PREV, C_ACQUIRED_AT, C_PAUSE,
     C_FE_NEXT, C_FE_PREV, C_FE_IN, C_NG_NEXT, C_NG_PREV, C_NG_IN, C_RI_NEXT, C_RI_PREV, C_RI_IN,
     C_MI_NEXT, C_MI_PREV, C_MI_IN, C_JOB, C_ORIGIN, C_TICKET, C_GOT, C_REACHED, C_WTOKEN, C_ALIVE,
-    C_PEER, C_REDISPATCH, C_STALE, C_PART, C_TRIPS, C_WORK_APP, C_WORK_DB, C_SCAN, C_WORDS,
-) = range(78)
+    C_PEER, C_REDISPATCH, C_STALE, C_PART, C_TRIPS, C_WORK_APP, C_WORK_DB, C_SCAN, C_CLEANS, C_DELETES,
+    C_WORDS,
+) = range(80)
 
 # transaction
 (
     T_NEXT, T_REFERENCES, T_NUMBER, T_MEMBER, T_CALL, T_STATE, T_SEQNO, T_LAST_SEEN, T_SIZE,
     T_COMMITTED, T_SURVIVED, T_ABORTED, T_REPLAY, T_ANSWER, T_VALUE, T_OPEN, T_OPEN_NEXT, T_OPEN_PREV,
-    T_LOCK_WAIT, T_PASSED, T_DEPENDS, T_WRITTEN, T_ROWS, T_WORDS,
-) = range(24)
+    T_LOCK_WAIT, T_PASSED, T_DEPENDS, T_WRITTEN, T_ROWS, T_RESOURCE, T_CLEANS, T_DELETES, T_ISSUES, T_TOKEN,
+    T_EMPTY, T_WORDS,
+) = range(30)
 
 # node of a list
 (
@@ -130,8 +132,8 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     B_FLUSH_HEAD, B_FLUSH_TAIL, B_FLUSH_BUSY, B_FLUSH_STREAM, B_APPLY_STREAM, B_VISIBLE, B_RECEIVED,
     B_TARGET, B_APPLYING, B_CHANGED_HEAD, B_CHANGED_TAIL, B_QUEUE_HEAD, B_QUEUE_TAIL, B_QUEUE_WAITING,
     B_VIEW, B_INBOX_HEAD, B_INBOX_TAIL, B_STREAMING, B_CONNECTED, B_ARRIVED, B_APPLIED, B_APPLIER_FREE,
-    B_COMMIT_STREAM, B_RESUMES, B_WORDS,
-) = range(11, 49)
+    B_COMMIT_STREAM, B_RESUMES, B_CLAIMS_HEAD, B_CLAIMS_TAIL, B_CLAIM_WAITS_HEAD, B_CLAIM_WAITS_TAIL, B_WORDS,
+) = range(11, 53)
 
 # database: a Galera cluster or a primary with its replicas
 (
@@ -141,8 +143,8 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     E_LINKED, E_RELAY, E_LAST, E_PARCELS, E_SENDS, E_DELIVERIES, E_CAUSAL, E_COUNTS, E_SEMI_SYNC,
     E_SEMI_TIMEOUT, E_ACTIVE, E_POSITION, E_ACKED, E_WAIT_HEAD, E_WAIT_TAIL, E_FLUSHED_LOG, E_INDEX,
     E_ARMED, E_CHECK_AT, E_RETRANS_AT, E_INSTALL_AT, E_LAST_CHECK, E_SUSPECTED, E_CHECK_PERIOD,
-    E_KEEPALIVE_PERIOD, E_SUSPECT_TIMEOUT, E_WORDS,
-) = range(50)
+    E_KEEPALIVE_PERIOD, E_SUSPECT_TIMEOUT, E_TOKENS, E_HOLDERS, E_WORDS,
+) = range(52)
 
 # view of a Galera group; the tables follow the record
 (
@@ -178,6 +180,25 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     W_NEXT, W_TX, W_LOCAL, W_STATE, W_WORDS,
 ) = range(5)
 
+# table of rows that expire; its columns follow one another from F_COLUMNS
+(
+    F_FIRST, F_NEXT, F_CAP, F_COLUMNS, F_WORDS,
+) = range(5)
+
+# background job, part of one
+(
+    JOB_PERIOD, JOB_BUDGET, JOB_PAGE, JOB_PAGES, JOB_PART, JOB_WORDS,
+) = range(6)
+(
+    PART_ROWS, PART_LOAD, PART_GONE, PART_REMOVE, PART_WORDS,
+) = range(5)
+
+# scheduler of a replica's background jobs
+(
+    BG_RUNS, BG_DUE, BG_JOB, BG_PART, BG_PAGES, BG_BEGAN, BG_FOUND, BG_COUNT, BG_PLACE, BG_KIND, BG_STEP,
+    BG_WORDS,
+) = range(12)
+
 # row of a finished request, event of the log, write for the audit
 (
     ROW_START, ROW_LATENCY, ROW_SOURCE, ROW_SITE, ROW_KIND, ROW_STATUS, ROW_OUTCOME, ROW_FRONT_END,
@@ -212,14 +233,14 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
     PC_STATEMENT_BACK,
     PC_STATEMENT_TRIPPED, PC_STATEMENT_REST, PC_STATEMENT_PAUSED, PC_STATEMENT_END,
     PC_COMMIT, PC_COMMIT_TRIP, PC_SUBMIT, PC_SUBMITTED, PC_SUBMIT_AGAIN, PC_ANSWER, PC_FLUSHED, PC_SEMI_SYNC,
-    PC_OVER,
-) = range(62)
+    PC_OVER, PC_JOB_BEGIN, PC_JOB_DUE, PC_JOB_DONE,
+) = range(65)
 
 # kinds of process
 IAM, MEMBER, REDIS, SENTINEL, NGINX, HAPROXY = range(6)
 
 # who waits for a reply
-NOBODY, USER, PROBE, CHECK, DNS = range(5)
+NOBODY, USER, PROBE, CHECK, DNS, SCHEDULER = range(6)
 
 # what is done when a job is served
 JOB_CALL, JOB_APPLY, JOB_REPLAY = range(3)
@@ -240,6 +261,12 @@ Z_BEGIN, Z_LOOP, Z_PAUSED, Z_CUT, Z_REPAIRED = range(5)
 
 # what the log says
 LOG_SERVER_UP, LOG_SERVER_DOWN, LOG_DNS_UP, LOG_DNS_DOWN = range(4)
+
+# what a write set locks of token_scope where it is applied
+ALL_ROWS, FIRST_ROWS, NO_ROWS = range(3)
+
+# what a scheduler is at, where it is not at a row of a page
+AT_PAGE, AT_STATEMENTS = -1, -2
 
 # state of a write set in a queue
 SLOT_WAITING, SLOT_APPLYING, SLOT_APPLIED = range(3)

@@ -11,6 +11,7 @@ from sim.engine.compiled.events import drop_top, give, push
 from sim.engine.compiled.frontends import front_end, reverse_proxy, travel
 from sim.engine.compiled.galera import can_send, committed, pump
 from sim.engine.compiled.jit import Floats, Ints, entry, kernel
+from sim.engine.compiled.jobs import background
 from sim.engine.compiled.network import connecting, repair
 from sim.engine.compiled.order import arrive, arrived, broadcast_payload, is_quiet
 from sim.engine.compiled.replication import acknowledged, stream_received, stream_step, stream_visible
@@ -31,8 +32,10 @@ def go_on(i64: Ints, f64: Floats, call: int) -> None:
     while more:
         pc = i64[call + w.C_PC]
         if pc >= w.PC_OVER:
-            return
-        if pc >= w.PC_SERVICE:
+            if pc == w.PC_OVER:
+                return
+            more = background(i64, f64, call, pc)
+        elif pc >= w.PC_SERVICE:
             more = serve(i64, f64, call, pc)
         elif pc >= w.PC_NGINX:
             more = reverse_proxy(i64, f64, call, pc)

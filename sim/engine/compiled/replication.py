@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sim.engine import replication as plain
 from sim.engine.compiled import layout as w
+from sim.engine.compiled.cleanup import ordered
 from sim.engine.compiled.database import end, flush, keep, release_transaction
 from sim.engine.compiled.draws import cost
 from sim.engine.compiled.events import append, give, node, push, push_urgent, take, wait_on
@@ -215,6 +216,8 @@ def written(i64: Ints, f64: Floats, call: int, pc: int, size: int) -> bool:
             append(i64, f64, db + w.E_WAIT_HEAD, waiting)
         i64[tx + w.T_SEQNO] = position
         i64[primary + w.B_VISIBLE] = position
+        if i64[db + w.E_TOKENS]:
+            ordered(i64, f64, db, tx)
         end(i64, f64, tx)
         for index in range(1, i64[db + w.E_COUNT]):
             stream(i64, f64, i64[i64[db + w.E_MEMBERS] + index])

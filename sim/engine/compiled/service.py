@@ -6,8 +6,9 @@ from __future__ import annotations
 from sim import steps
 from sim.engine import pools as plain
 from sim.engine import service as plain_service
+from sim.engine.compiled import claims, pools
 from sim.engine.compiled import layout as w
-from sim.engine.compiled import pools
+from sim.engine.compiled.cleanup import commits, key
 from sim.engine.compiled.cpus import submit
 from sim.engine.compiled.database import keep, new_transaction, request
 from sim.engine.compiled.endings import accepting, depart, fail, refuses, row_of
@@ -29,6 +30,7 @@ _READ, _HASH, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
     steps.BEGIN,
 )
 _WORK, _LOCK_INSERT, _LOCK_RANGE, _COMMIT = steps.WORK, steps.LOCK_INSERT, steps.LOCK_RANGE, steps.COMMIT
+_LOCK_OLDEST, _LOCK_ROW = steps.LOCK_OLDEST, steps.LOCK_ROW
 _INSERT, _RANGE = rowlocks.INSERT, rowlocks.RANGE
 _LOCK_TIMEOUT = rowlocks.LOCK_WAIT_TIMEOUT
 _REPLICATING = certification.REPLICATING
@@ -207,10 +209,17 @@ def sees(i64: Ints, f64: Floats, member: int, tx: int) -> bool:
 def lock(i64: Ints, f64: Floats, call: int, resource: int, mode: int, pc: int) -> bool:
     """Take a lock, waiting for it as long as InnoDB does, then go on at ``pc``; whether that is at once."""
     tx = i64[call + w.C_TX]
-    if request(i64, f64, i64[call + w.C_MEMBER] + resource, tx, mode, False):
+    granted = request(i64, f64, i64[call + w.C_MEMBER] + resource, tx, mode, False)
+    return locked(i64, f64, call, granted, pc)
+
+
+@kernel
+def locked(i64: Ints, f64: Floats, call: int, granted: bool, pc: int) -> bool:
+    """Go on at ``pc`` with a lock, or wait for it; whether that is at once."""
+    if granted:
         i64[call + w.C_PC] = pc
         return True
-    i64[tx + w.T_LOCK_WAIT] = w.WAITING
+    i64[i64[call + w.C_TX] + w.T_LOCK_WAIT] = w.WAITING
     i64[call + w.C_RET] = pc
     i64[call + w.C_PC] = w.PC_LOCKED
     push(i64, f64, _LOCK_TIMEOUT, w.ANY_CALL, call, i64[call + w.C_TOKEN])
@@ -256,8 +265,18 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
             return True
         # the scan locks row by row: other scans wait at the first row, inserts only meet it at the end
         return lock(i64, f64, call, w.B_FIRST_HEAD, _RANGE, w.PC_SCAN)
+    elif kind == _LOCK_OLDEST:
+        i64[call + w.C_ROW] += 1
+        i64[i64[call + w.C_TX] + w.T_RESOURCE] = w.FIRST_ROWS
+        return lock(i64, f64, call, w.B_FIRST_HEAD, _INSERT, w.PC_STEP)
+    elif kind == _LOCK_ROW:
+        i64[call + w.C_ROW] += 1
+        row = key(i64[call + w.C_CLEANS], i64[call + w.C_DELETES])
+        return locked(i64, f64, call, claims.claim(i64, f64, member, i64[call + w.C_TX], row), w.PC_STEP)
     else:
-        i64[i64[call + w.C_TX] + w.T_ROWS] = i64[row + 7]
+        tx = i64[call + w.C_TX]
+        i64[tx + w.T_ROWS] = i64[row + 7]
+        i64[tx + w.T_EMPTY] = 0 if commits(i64, f64, call, tx) else 1
         if i64[replica + w.R_TOGETHER]:
             i64[call + w.C_PC] = w.PC_COMMIT
             return True
@@ -276,6 +295,10 @@ def commit(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         return transfer(
             i64, f64, call, VPN, i64[member + w.A_SITE], i64[replica + w.A_SITE], _STATEMENT, w.PC_COMMIT
         )
+    if i64[tx + w.T_EMPTY]:
+        i64[call + w.C_ROW] += 1
+        i64[call + w.C_PC] = w.PC_STEP
+        return True
     size = i64[row_of(i64, f64, call) + 5]
     if not i64[i64[member + w.B_DATABASE] + w.E_GALERA]:
         if pc == w.PC_COMMIT and refuses(i64, f64, call, True):
@@ -369,7 +392,12 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         if i64[row_of(i64, f64, call)] == _READ:
             i64[call + w.C_PC] = w.PC_STATEMENT
             return True
-        i64[call + w.C_TX] = new_transaction(i64, f64, i64[call + w.C_MEMBER], call)
+        tx = new_transaction(i64, f64, i64[call + w.C_MEMBER], call)
+        i64[call + w.C_TX] = tx
+        if i64[call + w.C_CLEANS]:
+            i64[tx + w.T_CLEANS] = i64[call + w.C_CLEANS]
+            i64[tx + w.T_DELETES] = i64[call + w.C_DELETES]
+            i64[tx + w.T_RESOURCE] = w.NO_ROWS
         i64[call + w.C_ROW] += 1
         i64[call + w.C_PC] = w.PC_STEP
         return True
@@ -394,6 +422,7 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         return scan(i64, f64, call)
     if pc == w.PC_LOCK:
         inserting = i64[row_of(i64, f64, call)] == _LOCK_INSERT
+        i64[i64[call + w.C_TX] + w.T_RESOURCE] = w.ALL_ROWS
         i64[call + w.C_ROW] += 1
         return lock(i64, f64, call, w.B_LOCKS_HEAD, _INSERT if inserting else _RANGE, w.PC_STEP)
     # PC_LOCKED
