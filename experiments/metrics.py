@@ -21,7 +21,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from experiments.catalogue import (
     CATALOGUE,
@@ -141,19 +140,17 @@ class _Table:
 
     @classmethod
     def of(cls, observation: Observation) -> _Table:
-        requests = observation.requests
-        start = requests["start"].to_numpy(dtype=np.float64)
-        latency = requests["latency"].to_numpy(dtype=np.float64)
+        requests = observation.table
+        start, latency = requests.start, requests.latency
         end = start + latency
         # also by end, so that the order of rows that start together cannot matter
         order = np.lexsort((end, start))
         order = order[end[order] <= observation.duration]
-        codes: dict[str, Codes] = {}
-        names: dict[str, dict[str, int]] = {}
-        for column in ("source", "outcome", "site", "flow", "request", "front_end"):
-            code, seen = pd.factorize(requests[column])
-            codes[column] = np.asarray(code, dtype=np.intp)[order]
-            names[column] = {str(name): index for index, name in enumerate(seen)}
+        codes = {name: code[order].astype(np.intp) for name, code in requests.codes.items()}
+        names = {
+            column: {name: index for index, name in enumerate(found)}
+            for column, found in requests.names.items()
+        }
         known = {name: index for index, name in enumerate(OUTCOMES)}
         # an outcome nobody has a name for is still a failure
         remap = np.array([known.get(name, known["other"]) for name in names["outcome"]] or [0], dtype=np.intp)

@@ -7,9 +7,14 @@ predicted and a measured number can never differ by their definition.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from experiments.samples import REQUEST_COLUMNS, Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["KUBERNETES", "OUTCOMES", "REQUEST_COLUMNS", "Audit", "Event", "Observation", "outcome_of"]
 
 OUTCOMES = (
     "ok",
@@ -26,18 +31,6 @@ OUTCOMES = (
 
 KUBERNETES = "kubernetes"
 """Value of `platform` in an observation's extras: the sites are clusters."""
-
-REQUEST_COLUMNS = {
-    "start": "float64",  # seconds since the load started
-    "latency": "float64",  # seconds until the response or the failure
-    "source": "str",  # `load` or `probe`
-    "site": "str",  # site next to which the client is
-    "flow": "str",  # the user's flow, or the probe's
-    "request": "str",  # the step, see experiments.workload.Request
-    "status": "int64",  # HTTP status, 0 when there was none
-    "outcome": "str",  # one of OUTCOMES
-    "front_end": "str",  # site of the front end that was asked, empty when none was reached
-}
 
 
 def outcome_of(status: int, *, conflict: bool = False) -> str:
@@ -107,6 +100,22 @@ class Audit:
     lookups: str = ""
 
 
+class _Requests:
+    """The requests as a data frame, made of `Samples` when somebody asks for it, or given."""
+
+    def __get__(self, observation: Observation | None, owner: type) -> pd.DataFrame:
+        if observation is None:
+            raise AttributeError("requests")  # so that the field has no default
+        kept = vars(observation)
+        if "frame" not in kept:
+            kept["frame"] = kept["samples"].frame()
+        frame: pd.DataFrame = kept["frame"]
+        return frame
+
+    def __set__(self, observation: Observation, value: pd.DataFrame | Samples) -> None:
+        vars(observation)["samples" if isinstance(value, Samples) else "frame"] = value
+
+
 @dataclass(frozen=True)
 class Observation:
     """One run.
@@ -129,3 +138,20 @@ class Observation:
     warmup: float
     windows: tuple[tuple[float, float], ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, samples: Samples, *others: Any) -> Observation:
+        """An observation whose requests are given in columns."""
+        return cls(samples, *others)  # type: ignore[arg-type]
+
+    @property
+    def table(self) -> Samples:
+        """The requests in columns, as metrics are computed from."""
+        kept = vars(self)
+        if "samples" not in kept:
+            kept["samples"] = Samples.of_frame(kept["frame"])
+        samples: Samples = kept["samples"]
+        return samples
+
+
+Observation.requests = _Requests()  # type: ignore[assignment]

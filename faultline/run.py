@@ -219,7 +219,7 @@ def _write_observation(directory: RunDirectory, observation: Observation) -> Non
     lines = [json.dumps(dataclasses.asdict(event)) for event in observation.events]
     directory.write_text("events.jsonl", "".join(f"{line}\n" for line in lines))
     temporary = directory.path / ".samples.parquet"
-    observation.requests.to_parquet(temporary, index=False)
+    observation.table.write(temporary)
     temporary.replace(directory.path / "samples.parquet")
 
 

@@ -104,7 +104,7 @@ def run(spec: Spec) -> Outcome:
         observation.windows,
         [asdict(event) for event in observation.events],
         list(observation.extra["cpu_busy"]),
-        len(observation.requests),
+        len(observation.table),
         engine_for(program, spec.engine),
     )
 
@@ -113,10 +113,10 @@ def courses_of(observation: Observation) -> dict[str, NDArray[np.float64]]:
     """Throughput by completion, latency and errors by start, per second, load requests only."""
     bins = max(1, math.ceil(observation.duration))
     edges = np.arange(bins + 1, dtype=np.float64)
-    load = observation.requests[observation.requests["source"] == "load"]
-    start = load["start"].to_numpy(dtype=np.float64)
-    latency = load["latency"].to_numpy(dtype=np.float64)
-    ok = load["outcome"].to_numpy(dtype=object) == "ok"
+    requests = observation.table
+    load = requests.where("source", "load")
+    start, latency = requests.start[load], requests.latency[load]
+    ok = requests.where("outcome", "ok")[load]
     throughput = np.histogram((start + latency)[ok], edges)[0].astype(np.float64)
     errors = np.histogram(start[~ok], edges)[0].astype(np.float64)
     quantiles = np.full((2, bins), np.nan)
@@ -152,10 +152,8 @@ def by_second(
 def warmup_of(observation: Observation) -> float:
     """Where MSER-5 would cut the latencies seen before the first fault, in seconds."""
     end = min((start for start, _ in observation.windows), default=observation.duration)
-    requests = observation.requests
-    mine = requests[
-        (requests["source"] == "load") & (requests["outcome"] == "ok") & (requests["start"] < end)
-    ]
-    starts: Sequence[float] = mine["start"].tolist()
-    drop = mser(mine["latency"].to_numpy(dtype=np.float64))
+    requests = observation.table
+    mine = requests.where("source", "load") & requests.where("outcome", "ok") & (requests.start < end)
+    starts = requests.start[mine]
+    drop = mser(requests.latency[mine])
     return float(starts[drop]) if 0 < drop < len(starts) else 0.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from experiments.workload import Workload
 from sim.replication import Outcome, Spec, run
 from sim.statistics import Precision, achieved, replications_needed
 from sim.workers import uninterrupted, worker_pool
@@ -20,25 +22,61 @@ GROWTH = 2
 """A round at most doubles what there is: the first guess of the spread is a rough one."""
 
 
+WORTH_WHILE = 1.0
+"""Seconds that further processes must save: each takes about as long until it carries something out."""
+
+PACE = {"compiled": 20_000.0, "reference": 500.0}
+"""Requests simulated in a second, roughly (`make bench`, subject `trial`); nothing but the start of processes
+depends on it."""
+
+
 @contextmanager
 def runner(workers: int) -> Iterator[Runner]:
     """What carries replications out, in any order; its processes live until the block is left.
 
+    Small work stays in this process: others are started when they are likely to save time.
+
     Args:
         workers: processes; 1 runs everything in this one.
     """
-    if workers <= 1:
-        yield lambda specs: map(run, specs)
-        return
-    with worker_pool(workers) as pool:
+    with ExitStack() as stack:
+        pool: ProcessPoolExecutor | None = None
+        taken: list[float] = []
 
-        def submitted(specs: Sequence[Spec]) -> Iterator[Outcome]:
+        def shared(waiting: Sequence[Spec]) -> bool:
+            if workers <= 1 or pool is not None:
+                return workers > 1
+            # The first one here also loads the engine: how long it takes says little.
+            each = min(taken) if len(taken) > 1 else estimate(waiting[0])
+            return each * len(waiting) * (1 - 1 / workers) > WORTH_WHILE
+
+        def carry_out(specs: Sequence[Spec]) -> Iterator[Outcome]:
+            nonlocal pool
+            waiting = list(specs)
+            while waiting and not shared(waiting):
+                start = time.perf_counter()
+                outcome = run(waiting.pop(0))
+                taken.append(time.perf_counter() - start)
+                yield outcome
+            if not waiting:
+                return
+            if pool is None:
+                pool = stack.enter_context(worker_pool(workers))
             with uninterrupted():
-                futures = [pool.submit(run, spec) for spec in specs]
+                futures = [pool.submit(run, spec) for spec in waiting]
             for future in as_completed(futures):
                 yield future.result()
 
-        yield submitted
+        yield carry_out
+
+
+def estimate(spec: Spec) -> float:
+    """About how many seconds a replication takes; requests that queue for long make it a high guess."""
+    workload = Workload.model_validate(spec.workload)
+    rate = workload.users / (workload.think + 0.1)
+    rate += sum(stream.rate for stream in workload.probes) * len(spec.topology["sites"])
+    pace = PACE["reference" if spec.platform is not None else spec.engine]
+    return rate * workload.duration / pace
 
 
 def replicate(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from experiments.faults import Fault
 from experiments.observation import Event, Observation
 from experiments.workload import Workload
 from topologies.model import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Clock(Protocol):

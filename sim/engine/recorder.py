@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import simpy
 
-from experiments.observation import REQUEST_COLUMNS, Audit, Event, Observation
+from experiments.observation import Audit, Event, Observation
+from experiments.samples import Samples
 
 Row = tuple[float, float, str, str, str, str, int, str, str]
 
@@ -35,12 +35,5 @@ class Recorder:
         extra: dict[str, Any],
     ) -> Observation:
         """Everything in the common shape, requests ordered by start."""
-        rows = sorted(self.rows)
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(REQUEST_COLUMNS)
-        frame = pd.DataFrame(
-            {
-                name: pd.Series(list(values), dtype=kind)
-                for (name, kind), values in zip(REQUEST_COLUMNS.items(), columns, strict=True)
-            }
-        )
-        return Observation(frame, tuple(self.events), audit, duration, warmup, windows, extra)
+        samples = Samples.of_rows(sorted(self.rows))
+        return Observation.of(samples, tuple(self.events), audit, duration, warmup, windows, extra)

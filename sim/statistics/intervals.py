@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+
+from sim.statistics.distributions import normal_quantile, student_quantile
 
 PREDICTION_LEVEL = 0.9
 CONFIDENCE_LEVEL = 0.95
@@ -39,7 +40,7 @@ def confidence_interval(values: Sequence[float], level: float = CONFIDENCE_LEVEL
     if count < 2:
         return -math.inf, math.inf
     spread = float(np.std(np.asarray(values), ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / math.sqrt(count)
+    half = student_quantile((1 + level) / 2, count - 1) * spread / math.sqrt(count)
     return mean - half, mean + half
 
 
@@ -69,7 +70,7 @@ def prediction_interval(
     else:
         mean = math.fsum(values) / count
         spread = float(np.std(np.asarray(values), ddof=1))
-        half = float(stats.t.ppf(1 - tail, count - 1)) * spread * math.sqrt(1 + 1 / count)
+        half = student_quantile(1 - tail, count - 1) * spread * math.sqrt(1 + 1 / count)
         low, high = min(mean - half, ordered[0]), max(mean + half, ordered[-1])
     if bounds.whole:
         low, high = math.floor(low + 1e-9), math.ceil(high - 1e-9)
@@ -99,16 +100,18 @@ def quantile_interval(
     Raises:
         ValueError: ``quantile`` is not strictly between 0 and 1, or there is no value.
     """
+    from scipy.stats import binom  # takes half a second to load
+
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     count = len(ordered)
     if not 0 < quantile < 1 or not count:
         raise ValueError("a quantile interval needs values, and a quantile between 0 and 1")
     tail = (1 - level) / 2
     # Low end: the largest r with P(below < r) <= tail; high end: the smallest s with P(below >= s) <= tail.
-    r = int(stats.binom.ppf(tail, count, quantile))
-    if stats.binom.cdf(r, count, quantile) <= tail:
+    r = int(binom.ppf(tail, count, quantile))
+    if binom.cdf(r, count, quantile) <= tail:
         r += 1
-    s = int(stats.binom.ppf(1 - tail, count, quantile)) + 1
+    s = int(binom.ppf(1 - tail, count, quantile)) + 1
     low = float(ordered[r - 1]) if r >= 1 else -math.inf
     high = float(ordered[s - 1]) if s <= count else math.inf
     return low, high
@@ -121,7 +124,7 @@ def median(values: Sequence[float]) -> float:
 
 def proportion(successes: int, trials: int, level: float = PREDICTION_LEVEL) -> tuple[float, float, float]:
     """A probability estimated from ``trials``: (point, low, high), Wilson's interval."""
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = normal_quantile((1 + level) / 2)
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))

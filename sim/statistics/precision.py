@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from sim.statistics.distributions import student_quantile
 from sim.statistics.intervals import CONFIDENCE_LEVEL
 
 
@@ -57,7 +57,7 @@ def half_width(values: Sequence[float], relative: bool, level: float = CONFIDENC
     if count < 2:
         return None
     spread = float(np.std(np.asarray(values), ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * spread / math.sqrt(count)
+    half = student_quantile((1 + level) / 2, count - 1) * spread / math.sqrt(count)
     if half == 0 or not relative:
         return half
     mean = abs(math.fsum(values) / count)

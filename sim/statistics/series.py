@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from sim.statistics.distributions import normal_quantile, student_quantile
 from sim.statistics.intervals import CONFIDENCE_LEVEL
 
 
@@ -84,7 +84,7 @@ def of_batches(means: ArrayLike, size: int, level: float = CONFIDENCE_LEVEL) -> 
     count = len(found)
     mean = float(found.mean())
     error = float(found.std(ddof=1)) / math.sqrt(count)
-    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
+    half = student_quantile((1 + level) / 2, count - 1) * error
     return BatchMeans(mean, (mean - half, mean + half), error, count, size, _correlated(found))
 
 
@@ -96,4 +96,4 @@ def _correlated(means: np.typing.NDArray[np.float64]) -> bool:
         return False
     ratio = float((np.diff(means) ** 2).sum()) / spread
     deviation = math.sqrt((count - 2) / (count * count - 1))
-    return (1 - ratio / 2) / deviation > float(stats.norm.ppf(0.95))
+    return (1 - ratio / 2) / deviation > normal_quantile(0.95)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,3 +145,39 @@ class TestCompare:
         """There is no interval from one pair."""
         with pytest.raises(ValueError, match="at least two"):
             compare(scenario(), scenario(), replications=1)
+
+
+class TestRunner:
+    """Where replications are carried out."""
+
+    @pytest.mark.parametrize(("guess", "takes", "shared"), [(9.0, 9, 4), (0.1, 0, 0), (0.1, 9, 2)])
+    def test_other_processes_are_started_when_they_save_time(
+        self, guess: float, takes: int, shared: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Long work is shared at once, short work stays; what turns out longer is shared after two."""
+        handed_over: list[int] = []
+
+        class Pool:
+            """Does at once what it is given."""
+
+            def submit(self, work: Callable[[int], int], spec: int) -> Future[int]:
+                """Note it and do it."""
+                handed_over.append(spec)
+                done: Future[int] = Future()
+                done.set_result(work(spec))
+                return done
+
+        @contextmanager
+        def pool(workers: int) -> Iterator[Pool]:
+            assert workers == 2
+            yield Pool()
+
+        monkeypatch.setattr(rounds, "run", lambda spec: 10 * spec)
+        monkeypatch.setattr(rounds, "worker_pool", pool)
+        monkeypatch.setattr(rounds, "estimate", lambda spec: guess)
+        clock = itertools.count(0, takes)
+        monkeypatch.setattr(rounds, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+        with rounds.runner(2) as carry_out:
+            found = list(carry_out([0, 1, 2, 3]))  # type: ignore[list-item]
+        assert sorted(found) == [0, 10, 20, 30]  # type: ignore[type-var, comparison-overlap]
+        assert len(handed_over) == shared

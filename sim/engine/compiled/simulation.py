@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from experiments.faults import ScheduledFault
-from experiments.observation import OUTCOMES, REQUEST_COLUMNS, Audit, Event, Observation
+from experiments.observation import OUTCOMES, Audit, Event, Observation
+from experiments.samples import Samples
 from sim.engine import reference
 from sim.engine.compiled import events as kernels
 from sim.engine.compiled import layout as w
@@ -28,6 +28,25 @@ _LOG = {
     w.LOG_DNS_UP: "dns.up",
     w.LOG_DNS_DOWN: "dns.down",
 }
+
+
+_Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int16], NDArray[np.int16]]
+"""Start, latency, status, and the codes of `_CODES` in rows: a third of what the kernels' rows take."""
+
+_CODES = (w.ROW_SOURCE, w.ROW_SITE, w.ROW_KIND, w.ROW_OUTCOME, w.ROW_FRONT_END)
+
+
+def _columns(rows: NDArray[np.int64]) -> _Columns:
+    real = rows.view(np.float64)
+    return (
+        real[:, w.ROW_START].copy(),
+        real[:, w.ROW_LATENCY].copy(),
+        rows[:, w.ROW_STATUS].astype(np.int16),
+        np.ascontiguousarray(rows[:, _CODES].T, dtype=np.int16),
+    )
+
+
+_NO_ROWS = _columns(np.zeros((0, w.ROW_WORDS), dtype=np.int64))
 
 
 def _fates(outcome: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -53,7 +72,7 @@ class Simulation(reference.Simulation):
         self._deployment: Any = self._model
         self._undo.clear()
         self._windows.clear()
-        self._chunks: list[NDArray[np.int64]] = []
+        self._chunks: list[_Columns] = []
         self._writes = np.zeros((0, 2), dtype=np.int64)
         self._counts = np.zeros(4, dtype=np.int64)
         for data in program.faults:
@@ -147,7 +166,7 @@ class Simulation(reference.Simulation):
         rows, start = int(memory.i64[w.ROWS_LEN]), int(memory.i64[w.ROWS])
         if rows:
             words = memory.i64[start : start + rows * w.ROW_WORDS]
-            self._chunks.append(words.reshape(rows, w.ROW_WORDS).copy())
+            self._chunks.append(_columns(words.reshape(rows, w.ROW_WORDS)))
             memory.i64[w.ROWS_LEN] = 0
         start, length = int(memory.i64[w.AUDIT]), int(memory.i64[w.AUDIT_LEN])
         if length:
@@ -203,8 +222,8 @@ class Simulation(reference.Simulation):
         program = self._model.world.program
         workload = program.workload
         windows = tuple((start, self.now if end is None else end) for start, end in self._windows.values())
-        return Observation(
-            self._requests(),
+        return Observation.of(
+            self._samples(),
             tuple(self._model.world.recorder.events),
             self._audit(),
             workload["duration"],
@@ -213,25 +232,23 @@ class Simulation(reference.Simulation):
             self._extra(),
         )
 
-    def _requests(self) -> pd.DataFrame:
+    def _samples(self) -> Samples:
         program = self._model.world.program
-        whole = np.concatenate([np.zeros((0, w.ROW_WORDS), np.int64), *self._chunks])
-        real = whole.view(np.float64)
-        sites = np.array(program.sites, dtype=object)
-        flows = np.array([*KINDS, program.workload["flow"]], dtype=object)
-        load = whole[:, w.ROW_SOURCE] == 0
-        columns: dict[str, Any] = {
-            "start": real[:, w.ROW_START],
-            "latency": real[:, w.ROW_LATENCY],
-            "source": np.array(_SOURCES, dtype=object)[whole[:, w.ROW_SOURCE]],
-            "site": sites[whole[:, w.ROW_SITE]],
-            "flow": flows[np.where(load, len(KINDS), whole[:, w.ROW_KIND])],
-            "request": np.array(KINDS, dtype=object)[whole[:, w.ROW_KIND]],
-            "status": whole[:, w.ROW_STATUS],
-            "outcome": np.array(OUTCOMES, dtype=object)[whole[:, w.ROW_OUTCOME]],
-            "front_end": sites[whole[:, w.ROW_FRONT_END]],
-        }
-        frame = pd.DataFrame(
-            {name: pd.Series(columns[name], dtype=kind) for name, kind in REQUEST_COLUMNS.items()}
+        start, latency, status, codes = (
+            np.concatenate([part[number] for part in (_NO_ROWS, *self._chunks)], axis=-1)
+            for number in range(len(_NO_ROWS))
         )
-        return frame.sort_values(list(REQUEST_COLUMNS), kind="stable", ignore_index=True)
+        self._chunks = [(start, latency, status, codes)]
+        source, site, kind, outcome, front_end = codes
+        flows = tuple(dict.fromkeys((*KINDS, program.workload["flow"])))
+        flow = np.where(source == 0, np.int16(flows.index(program.workload["flow"])), kind)
+        names = {
+            "source": _SOURCES,
+            "site": tuple(program.sites),
+            "flow": flows,
+            "request": KINDS,
+            "outcome": OUTCOMES,
+            "front_end": tuple(program.sites),
+        }
+        by_name = dict(zip(names, (source, site, flow, kind, outcome, front_end), strict=True))
+        return Samples(start, latency, status, by_name, names).ordered()
