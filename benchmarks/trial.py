@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.faults import Kill, Partition, ScheduledFault
 from experiments.workload import ProbeStream, Workload
+from sim import profile as profiles
 from sim.calibration import Calibration
 from sim.predict import Scenario, spec_maker
 from sim.replication import run
@@ -39,7 +40,7 @@ def talk(quick: bool) -> dict[str, Any]:
 
 
 def day(quick: bool) -> dict[str, Any]:
-    """2000 tokens and 2000 logins per hour for a day.
+    """2000 tokens and 2000 logins per hour for a day, with the real service's background jobs.
 
     A password grant and a refresh stand in for a login in the browser, whose cost no profile holds yet.
     """
@@ -54,7 +55,8 @@ def day(quick: bool) -> dict[str, Any]:
         warmup=60.0,
         probes=(ProbeStream(flow="access-token", rate=2000 / 3600 / sites),),
     )
-    return _once(Scenario(topology, workload, size="production"), None if quick else DAY_LIMIT)
+    scenario = Scenario(topology, workload, size="production")
+    return _once(scenario, None if quick else DAY_LIMIT, "indigo-iam")
 
 
 def deployment(replicas: dict[str, int]) -> Topology:
@@ -64,8 +66,8 @@ def deployment(replicas: dict[str, int]) -> Topology:
     )
 
 
-def _once(scenario: Scenario, limit: float | None) -> dict[str, Any]:
-    demands = Calibration.default()
+def _once(scenario: Scenario, limit: float | None, profile: str = profiles.DEFAULT) -> dict[str, Any]:
+    demands = profiles.load(profile).calibrated(Calibration.default(), scenario.topology)
     make = spec_maker(scenario, demands, 1)
     # Compiled code and caches are warm, as they are for every replication but a machine's first.
     brief = scenario.workload.model_copy(update={"duration": 5.0, "warmup": 1.0, "users": 2})
