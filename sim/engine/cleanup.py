@@ -92,7 +92,7 @@ class CleanUp:
             return True
         transaction.issues = self._issues[call.kind]
         presented = call.tokens.access
-        number = presented.token if presented is not None and self._replaces[call.kind] else 0
+        number = presented.issued if presented is not None and self._replaces[call.kind] else 0
         if number and self.exists(member, TOKENS, number):
             transaction.deletes = number
         return True
@@ -109,7 +109,7 @@ class CleanUp:
         for which, rows in self.rows.items():
             if expiry.is_full(rows):
                 self.rows[which] = expiry.longer(rows)
-        transaction.token = expiry.ordered(
+        transaction.issued = expiry.ordered(
             self.rows[TOKENS],
             self.rows[HOLDERS],
             transaction.seqno,

@@ -51,7 +51,7 @@ class Transaction:
         rows: rows it adds to token_scope.
         resource: what it locks of token_scope where it is applied; -1 for nothing.
         cleans, deletes, issues: what it does to rows that expire (sim.protocols.expiry).
-        token: number of the access token that it has issued.
+        issued: number of the access token that it has issued there.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Transaction:
         "cleans",
         "committed",
         "deletes",
+        "issued",
         "issues",
         "last_seen",
         "member",
@@ -72,7 +73,6 @@ class Transaction:
         "size",
         "state",
         "survived",
-        "token",
     )
 
     def __init__(self, number: int, member: Member, process: simpy.Process | None) -> None:
@@ -85,7 +85,7 @@ class Transaction:
         self.size = 0
         self.rows = 0
         self.resource = TOKEN_SCOPE
-        self.cleans = self.deletes = self.issues = self.token = 0
+        self.cleans = self.deletes = self.issues = self.issued = 0
         self.committed = False
         self.survived = True
         self.aborted = False

@@ -96,7 +96,7 @@ def simulate(program: Program, until: float, seed: int = 1) -> Any:
 
 def issued(deployment: Any) -> int:
     """Requests that have left a token."""
-    return sum(bool(call.transaction and call.transaction.token) for call in deployment.load.calls)
+    return sum(bool(call.transaction and call.transaction.issued) for call in deployment.load.calls)
 
 
 def removed(deployment: Any) -> list[int]:

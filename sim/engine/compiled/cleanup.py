@@ -106,7 +106,7 @@ def commits(i64: Ints, f64: Floats, call: int, tx: int) -> bool:
     i64[tx + w.T_ISSUES] = i64[issues]
     presented = i64[call + w.C_ACCESS]
     if presented and i64[issues + 1]:
-        number = i64[presented + w.T_TOKEN]
+        number = i64[presented + w.T_ISSUED]
         if number and exists(i64, f64, member, _TOKENS, number):
             i64[tx + w.T_DELETES] = number
     return True
@@ -130,7 +130,7 @@ def ordered(i64: Ints, f64: Floats, db: int, tx: int) -> None:
     tokens, holders = i64[db + w.E_TOKENS], i64[db + w.E_HOLDERS]
     make_longer(i64, f64, tokens)
     make_longer(i64, f64, holders)
-    i64[tx + w.T_TOKEN] = rows_ordered(
+    i64[tx + w.T_ISSUED] = rows_ordered(
         rows_of(i64, f64, tokens),
         rows_of(i64, f64, holders),
         i64[tx + w.T_SEQNO],
