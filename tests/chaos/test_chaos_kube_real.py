@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from existing_clusters import Existing, existing_clusters
 
@@ -24,15 +25,22 @@ from chaos.faults.context import Network
 from chaos.faults.kubernetes import replay
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host.processes import is_stopped
-from chaos.kube import watch
+from chaos.kube import portforward, surroundings, watch
 from chaos.kube.access import Access
 from chaos.kube.actions import ClusterActions
+from chaos.kube.addresses import Addresses
 from chaos.kube.api import Cluster, condition
 from chaos.kube.existing import KINDS, OURS
 from chaos.kube.machines import DockerMachines
+from chaos.kube.manifests.database import OBSERVER_USER
+from chaos.kube.manifests.rendering import render
+from chaos.kube.manifests.secrets import Secrets
 from chaos.kube.refusal import not_enforced
 from chaos.kube.targets import ClusterTargets
+from chaos.lab.kind_bringup import replicas_of
+from chaos.lab.layout import MARIADB_PORT
 from chaos.measure.recorder import read_events
+from chaos.services import mariadb
 from chaos.undo import UndoLog
 from experiments import kubernetes_faults as kf
 from experiments.faults import Kill, Pause
@@ -342,6 +350,51 @@ def test_missing_rights_are_named(bench: Bench, existing: Existing) -> None:
     # Nothing was changed; an undo that is refused as well stays on record for somebody who may.
     assert {one.inverse.kind for one in bench.log.pending()} <= {"self-repair", "scale"}
     assert len(ready(bench.cluster, "iam")) == len(ready(bench.cluster, "db")) == 2
+
+
+def test_a_database_in_a_pod_is_asked_through_the_api_server(existing: Existing) -> None:
+    """The lab's own database server, by the account that may only read, as the audit asks it."""
+    cluster = existing.cluster("ral")
+    topology = load("iris-1site", size="lab")
+    ranges = {"ral": (surroundings.pod_range(cluster), surroundings.service_range(cluster))}
+    secrets = Secrets.generate()
+    rendered = render(
+        topology,
+        image=existing.image,
+        secrets=secrets,
+        addresses=Addresses.of(topology).within(ranges),
+        host_names=True,
+    )["ral"]
+    space = "faultline-database"
+    existing.release("ral", space)
+    try:
+        cluster.apply_all(
+            {**one, "metadata": {**one["metadata"], "namespace": space}}
+            for one in rendered
+            if one["kind"] != "Namespace" and one["metadata"]["name"] in ("db", "db-0")
+        )
+        until(lambda: replicas_of(cluster.get("apps/v1", "StatefulSet", "db", space) or {})[1] == 1, 120.0)
+        connection = portforward.database(
+            cluster,
+            space,
+            "db-0",
+            MARIADB_PORT,
+            user=OBSERVER_USER,
+            password=secrets.observer_password,
+            name=mariadb.DATABASE,
+        )
+        assert int(mariadb.status(connection, "uptime")["uptime"]) >= 0
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT repeat('x', 200000), count(*) FROM client_details")
+            ((long, clients),) = cursor.fetchall()
+            assert len(long) == 200000 and clients > 0
+            with pytest.raises(pymysql.err.OperationalError, match="denied"):
+                cursor.execute("DELETE FROM client_details")
+        connection.close()
+        with pytest.raises(pymysql.err.OperationalError, match="refused"):
+            portforward.database(cluster, space, "db-0", 3999, user="x", password="", name="x", timeout=5.0)
+    finally:
+        cluster.delete("v1", "Namespace", space)
 
 
 EXPERIMENT = """
