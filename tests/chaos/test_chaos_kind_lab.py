@@ -1,4 +1,4 @@
-"""The lab on kind by what is special about it: links between clusters, gateways, what a SIGKILL leaves.
+"""The lab on kind by what is special about it: links, nodes, members, gateways, what a SIGKILL leaves.
 
 One pair of clusters serves the whole module; it is kept between the labs that run on it.
 """
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from chaos.faults.context import Component
@@ -29,7 +30,7 @@ from chaos.lab.kind import KindLab
 from chaos.lab.layout import IAM_PORT
 from chaos.lab.state import LabState
 from chaos.services import http, mariadb
-from experiments.kubernetes_faults import ApiServerDown, ClusterStop, GatewayKill
+from experiments.kubernetes_faults import ApiServerDown, ClusterStop, GatewayKill, NetworkIsolation, PodDelete
 from topologies.loader import load
 from topologies.model import Topology
 
@@ -39,9 +40,14 @@ TOLERANCE = 0.002
 """Seconds that the round trip between pods may differ from the topology's."""
 
 
+NAME = "iris-2site-kubernetes"
+WHOLE = dict.fromkeys(("db@ral/0", "db@ral/1", "db@cam"), ("3", "Primary"))
+"""How the database's members see their cluster when nothing is wrong."""
+
+
 def topology() -> Topology:
-    """Two sites, a cluster each."""
-    return load("iris-2site-galera", size="lab")
+    """Two sites, a cluster each; two nodes and two of the three database members at the first."""
+    return load(NAME, size="lab")
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +121,24 @@ def test_pods_of_two_clusters_are_the_topologys_round_trip_apart(lab: KindLab) -
     assert statistics.median(found) == pytest.approx(link.rtt, abs=TOLERANCE)
 
 
-def test_both_members_are_in_one_primary_component(lab: KindLab) -> None:
-    """Galera spans the clusters: each member counts both."""
+def views(lab: KindLab) -> dict[str, tuple[str, str]]:
+    """Member -> size and status of its cluster as it sees it; members that do not answer are left out."""
+    found = {}
     for server in lab._components().databases():
-        status = mariadb.variables(server, "wsrep_cluster_%")
-        assert (status["wsrep_cluster_size"], status["wsrep_cluster_status"]) == ("2", "Primary")
+        try:
+            status = mariadb.variables(server, "wsrep_cluster_%")
+        except (pymysql.err.MySQLError, OSError):
+            continue
+        found[server.component] = (status["wsrep_cluster_size"], status["wsrep_cluster_status"])
+    return found
+
+
+def test_members_and_replicas_of_a_site_run_on_different_nodes(lab: KindLab) -> None:
+    """Galera spans the clusters: each member counts all; a node has one pod of each service."""
+    assert views(lab) == WHOLE
+    for service in ("db", "iam"):
+        found = lab._targets().actions("ral").pods("faultline", f"app.kubernetes.io/name={service}")
+        assert len(found) == len({pod.node for pod in found}) == 2, service
 
 
 def test_tokens_are_issued_at_both_front_ends(lab: KindLab) -> None:
@@ -172,7 +191,7 @@ def test_kubectl_takes_what_faultline_manifests_prints(lab: KindLab, options: tu
     assert images is not None
     for site in topology().sites:
         printed = subprocess.run(
-            [sys.executable, "-m", "faultline", "manifests", "iris-2site-galera", "--site", site, *options],
+            [sys.executable, "-m", "faultline", "manifests", NAME, "--site", site, *options],
             capture_output=True,
             text=True,
             timeout=60,
@@ -205,6 +224,31 @@ def test_a_cluster_that_cannot_be_asked_is_unknown_and_goes_on(lab: KindLab) -> 
     finally:
         lab.undo(injected)
     until(lambda: state_of(lab, "db@cam") == "up", "up again", 90.0)
+
+
+def test_a_deleted_member_comes_back_under_its_name(lab: KindLab) -> None:
+    """The two others go on as a majority; the new pod has the volume of the old one and joins."""
+    second = Component("db", "ral", 1)
+    (before,) = lab._targets().pods(second)
+    injected = lab.inject(PodDelete(target=str(second), grace=0.0))
+    until(lambda: ("2", "Primary") in views(lab).values(), "a cluster of two")
+    until(lambda: views(lab) == WHOLE, "a cluster of three", 90.0)
+    (after,) = lab._targets().pods(second)
+    assert after.name == before.name and after.uid != before.uid
+    lab.undo(injected)
+    until(lambda: {one.state for one in lab.status()} == {"up"}, "everything up")
+
+
+def test_an_isolated_member_is_alone_until_it_is_let_out(lab: KindLab) -> None:
+    """The policy cuts connections that stand: the member loses the others, and they go on without it."""
+    injected = lab.inject(NetworkIsolation(target="db@ral/1"))
+    until(lambda: views(lab).get("db@ral/1", ("", ""))[1] == "non-Primary", "the member without others")
+    until(lambda: views(lab).get("db@cam") == ("2", "Primary"), "a cluster of two")
+    states = {one.component: one.state for one in lab.status()}
+    assert (states["db@ral/1"], states["db@ral/0"], states["db@cam"]) == ("down", "up", "up")
+    lab.undo(injected)
+    until(lambda: views(lab) == WHOLE, "a cluster of three", 90.0)
+    until(lambda: {one.state for one in lab.status()} == {"up"}, "everything up")
 
 
 def test_a_cluster_without_power_is_unknown_and_comes_back(lab: KindLab) -> None:
@@ -244,7 +288,7 @@ def test_what_a_sigkill_leaves_is_put_right(lab: KindLab) -> None:
     program = (
         "import time; from chaos.lab.kind import KindLab; from topologies.loader import load\n"
         "from experiments.faults import Partition; from experiments.kubernetes_faults import NodePause\n"
-        "lab = KindLab(); lab.up(load('iris-2site-galera', size='lab'))\n"
+        "lab = KindLab(); lab.up(load('iris-2site-kubernetes', size='lab'))\n"
         "lab.inject(Partition(isolate=['cam'])); lab.inject(NodePause(node='cam/0'))\n"
         "print('broken', flush=True); time.sleep(600)"
     )
@@ -280,7 +324,7 @@ def test_a_sigkill_while_clusters_are_made_leaves_nothing(kept: None) -> None:
     heal(keep_clusters=False)
     program = (
         "from chaos.lab.kind import KindLab; from topologies.loader import load\n"
-        "KindLab().up(load('iris-2site-galera', size='lab'))"
+        "KindLab().up(load('iris-2site-kubernetes', size='lab'))"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as harness:
         until(lambda: docker.nodes(namespaces.PREFIX) or harness.poll() is not None, "a node", 90.0)
