@@ -312,7 +312,10 @@ def _events(observation: Observation, topology: Topology) -> Values:
     kinds = [kind for kind, service in EVENT_SOURCES.items() if topology.services_of(service)]
     if observation.extra.get("platform") == KUBERNETES:
         kinds += CLUSTER_EVENTS
+    unseen = observation.extra.get("unseen_events", ())  # nobody looked: that none came means nothing
     for kind in kinds:
+        if kind in unseen:
+            continue
         times = [e.at for e in observation.events if e.kind == kind and since <= e.at <= observation.duration]
         first = min(times, default=observation.duration)
         values[MetricKey("time_to", event=kind)] = MetricValue(

@@ -143,7 +143,8 @@ def write(texts: Mapping[str, str], names: str, directory: Path) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in [*((f"{site}.yaml", text) for site, text in texts.items()), (COREFILE, names)]:
             path = directory / name
-            path.touch(mode=0o600)  # there may be secrets in it
+            path.touch(mode=0o600)  # there may be secrets in it, also where an older file was there for all
+            path.chmod(0o600)
             path.write_text(text)
             written.append(path)
     except OSError as error:

@@ -91,7 +91,10 @@ CLUSTER_RIGHTS = (
 )
 """Rights on what belongs to no namespace; only looked at."""
 
-NODE_RIGHTS = (Right("", "nodes", ("patch",), "node_cordon, node_drain"),)
+NODE_RIGHTS = (
+    Right("", "nodes", ("patch",), "node_cordon, node_drain"),
+    Right("", "pods", ("list",), "node_drain: what is on the node"),
+)
 """Further ones with `--allow-nodes`."""
 
 

@@ -82,6 +82,9 @@ class HostLab(ABC):
     faults: ClassVar[Registry]
     """What it can break."""
 
+    has_relay: ClassVar[bool] = True
+    """Whether the links between the sites are its own."""
+
     slowness: ClassVar[float] = 1.0
     """How much longer than on an idle machine users and probes take to get ready."""
 
@@ -303,6 +306,8 @@ class HostLab(ABC):
         frame = generators.read_samples(state.load.samples)
         if self._audit is None:
             self._audit = self._look_up(state, frame)
+            for name, why in self._audit.silence.items():
+                self.progress(f"{name} could not be asked for its writes: {why}")
         found = health.summarise(
             health.read_samples(
                 self.directory / recorder.HEALTH_FILE,
@@ -310,6 +315,7 @@ class HostLab(ABC):
                 state.load.t0 + workload.duration + 1.0,
             ),
             frame.loc[frame["source"] == "probe", "lateness"].tolist(),
+            relayed=self.has_relay,
         )
         finding = health.verdict(found)
         end = workload.duration

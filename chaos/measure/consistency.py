@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -52,6 +52,7 @@ class Found:
         audit: in the shape that simulation and lab share.
         duplicated: request ids with more than one holder: a request that was carried out twice.
         unasked: servers that did not answer, so that nothing can be said about them.
+        silence: why they did not.
         missing: server -> how many acknowledged writes it lacks.
         examples: a few of the lost or divergent writes, for people.
     """
@@ -61,6 +62,7 @@ class Found:
     unasked: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
+    silence: Mapping[str, str] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
         """As plain data."""
@@ -203,13 +205,13 @@ def audit(
     writes = writes_of(samples)
     await_agreement(topology, servers, patience)
     holdings: dict[str, Holdings] = {}
-    unasked = []
+    silence: dict[str, str] = {}
     for server in servers:
         try:
             holdings[server.component] = holdings_of(server.open(_LOOK_UP_WITHIN), writes)
-        except NO_ANSWER:
-            unasked.append(server.component)
-    return judge(writes, holdings, unasked)
+        except NO_ANSWER as error:
+            silence[server.component] = str(error)
+    return replace(judge(writes, holdings, tuple(silence)), silence=silence)
 
 
 def holdings_of(connection: Any, writes: Writes) -> Holdings:

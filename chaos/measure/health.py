@@ -144,8 +144,14 @@ class Health:
         return asdict(self)
 
 
-def summarise(samples: Sequence[Sample], prober_lateness: Sequence[float]) -> Health:
-    """The health over ``samples`` and the lateness of all probes, in seconds."""
+def summarise(samples: Sequence[Sample], prober_lateness: Sequence[float], *, relayed: bool = True) -> Health:
+    """The health over ``samples`` and the lateness of all probes, in seconds.
+
+    Args:
+        samples: of the run.
+        prober_lateness: of each probe.
+        relayed: whether there is a relay, whose silence would mean something.
+    """
     count = len(samples)
     late = sorted(sample.late_p99 for sample in samples if sample.late_p99 is not None)
     worst = [sample.late_max for sample in samples if sample.late_max is not None]
@@ -160,7 +166,7 @@ def summarise(samples: Sequence[Sample], prober_lateness: Sequence[float]) -> He
         steal=_mean([sample.steal for sample in samples]),
         relay_late=quantile(late, 0.95) if late else None,
         relay_worst=max(worst) if worst else None,
-        relay_silent=sum(sample.late_max is None for sample in samples),
+        relay_silent=sum(sample.late_max is None for sample in samples) if relayed else 0,
         prober_late=quantile(probes, 0.99) if probes else None,
         prober_worst=probes[-1] if probes else None,
         load_share=max((share for group, share in cpu.items() if group.startswith("load/")), default=0.0),

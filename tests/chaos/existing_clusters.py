@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,12 +46,47 @@ class Existing:
         """Its API server."""
         return Cluster(site, self.kubeconfig, self.contexts[site])
 
-    def release(self, site: str, namespace: str = "faultline") -> None:
-        """Make the namespace and release it for chaos, as `kubectl create` and `label` do."""
-        labels = {ALLOWED_LABEL: "true", "pod-security.kubernetes.io/enforce": "privileged"}
+    def release(self, site: str, namespace: str = "faultline", security: str = "privileged") -> None:
+        """Make the namespace and release it for chaos, as `kubectl create` and `label` do.
+
+        Args:
+            site: in whose cluster.
+            namespace: its name.
+            security: the standard that its pods have to meet.
+        """
+        labels = {ALLOWED_LABEL: "true", "pod-security.kubernetes.io/enforce": security}
         self.cluster(site).apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
         )
+
+    def as_user(self, site: str, rights: Sequence[Mapping[str, Any]], file: Path) -> Path:
+        """Make an account with these Roles and ClusterRoles only, and a kubeconfig that is its."""
+        cluster = self.cluster(site)
+        account = {"name": "runner", "namespace": "default"}
+        cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        for one in rights:
+            cluster.apply(dict(one))
+            bound = {key: value for key, value in one["metadata"].items() if key == "namespace"}
+            cluster.apply(
+                {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": f"{one['kind']}Binding",
+                    "metadata": {"name": "runner", **bound},
+                    "roleRef": {
+                        "apiGroup": "rbac.authorization.k8s.io",
+                        "kind": one["kind"],
+                        "name": one["metadata"]["name"],
+                    },
+                    "subjects": [{"kind": "ServiceAccount", **account}],
+                }
+            )
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        path = "/api/v1/namespaces/default/serviceaccounts/runner/token"
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        for user in config["users"]:
+            user["user"] = {"token": cluster.request("POST", path, asked)["status"]["token"]}
+        file.write_text(yaml.safe_dump(config))
+        return file
 
 
 @contextmanager

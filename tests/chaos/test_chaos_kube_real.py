@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pymysql
 import pytest
 from existing_clusters import Existing, existing_clusters
@@ -30,7 +31,7 @@ from chaos.kube.access import Access
 from chaos.kube.actions import ClusterActions
 from chaos.kube.addresses import Addresses
 from chaos.kube.api import Cluster, condition
-from chaos.kube.existing import KINDS, OURS
+from chaos.kube.existing import KINDS, OURS, role
 from chaos.kube.machines import DockerMachines
 from chaos.kube.manifests.database import OBSERVER_USER
 from chaos.kube.manifests.rendering import render
@@ -39,6 +40,7 @@ from chaos.kube.refusal import not_enforced
 from chaos.kube.targets import ClusterTargets
 from chaos.lab.kind_bringup import replicas_of
 from chaos.lab.layout import MARIADB_PORT
+from chaos.measure import consistency
 from chaos.measure.recorder import read_events
 from chaos.services import mariadb
 from chaos.undo import UndoLog
@@ -374,15 +376,20 @@ def test_a_database_in_a_pod_is_asked_through_the_api_server(existing: Existing)
             if one["kind"] != "Namespace" and one["metadata"]["name"] in ("db", "db-0")
         )
         until(lambda: replicas_of(cluster.get("apps/v1", "StatefulSet", "db", space) or {})[1] == 1, 120.0)
-        connection = portforward.database(
-            cluster,
-            space,
-            "db-0",
-            MARIADB_PORT,
-            user=OBSERVER_USER,
-            password=secrets.observer_password,
-            name=mariadb.DATABASE,
-        )
+
+        def connect(timeout: float) -> Any:
+            return portforward.database(
+                cluster,
+                space,
+                "db-0",
+                MARIADB_PORT,
+                user=OBSERVER_USER,
+                password=secrets.observer_password,
+                name=mariadb.DATABASE,
+                timeout=timeout,
+            )
+
+        connection = connect(30.0)
         assert int(mariadb.status(connection, "uptime")["uptime"]) >= 0
         with connection.cursor() as cursor:
             cursor.execute("SELECT repeat('x', 200000), count(*) FROM client_details")
@@ -391,6 +398,15 @@ def test_a_database_in_a_pod_is_asked_through_the_api_server(existing: Existing)
             with pytest.raises(pymysql.err.OperationalError, match="denied"):
                 cursor.execute("DELETE FROM client_details")
         connection.close()
+        found = consistency.audit(
+            topology,
+            [consistency.Server("db@ral", "db", connect)],
+            pd.DataFrame(
+                [("access-token", "ok", "t", "r")], columns=["request", "outcome", "token", "request_id"]
+            ),
+        )
+        assert found.silence == {}
+        assert (found.audit.acknowledged, found.audit.lost) == (1, 1)  # it was never there
         with pytest.raises(pymysql.err.OperationalError, match="refused"):
             portforward.database(cluster, space, "db-0", 3999, user="x", password="", name="x", timeout=5.0)
     finally:
@@ -427,8 +443,14 @@ extensions:
 
 
 def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Path) -> None:
-    """Predict, put the service into the released namespace, break, measure, judge; nothing is left there."""
+    """Predict, put the service there, break, measure, judge, and leave nothing.
+
+    By an account that has the rights which are asked for and no others, into a namespace for pods
+    that are restricted.
+    """
     cluster = existing.cluster("ral")
+    existing.release("ral", security="restricted")
+    user = existing.as_user("ral", role(), tmp_path / "user.yaml")
     cluster.delete("apps/v1", "Deployment", "iam")
     cluster.delete("apps/v1", "StatefulSet", "db")
     until(lambda: not cluster.pods(), 60.0)
@@ -442,7 +464,7 @@ def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Pa
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "faultline", "run", str(file), "--backend", "kubernetes", "--json"]
-        command += ["--kubeconfig", str(existing.kubeconfig), "--replications", "2", *options]
+        command += ["--kubeconfig", str(user), "--replications", "2", *options]
         context = f"ral={existing.contexts['ral']}"
         return subprocess.run(
             [*command, "--context", context],
@@ -465,6 +487,7 @@ def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Pa
     assert 0.5 < measured["time_to{event=pod.ready}@whole"]["value"] < 25.0
     assert 0.2 < measured["availability{flow=health}@whole"]["value"] < 1.0
     assert measured["lost_commits@whole"]["value"] == 0.0, done.stderr  # the database was asked
+    assert "time_to{event=galera.view}@whole" not in measured, "nobody looks for that here"
 
     for version, kind in KINDS:
         if (version, kind) != ("v1", "PersistentVolumeClaim"):  # goes when its pod has gone

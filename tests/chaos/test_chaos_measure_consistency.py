@@ -138,6 +138,7 @@ def test_servers_are_asked_by_the_way_that_their_lab_has() -> None:
     assert (found.audit.acknowledged, found.audit.lost, found.unasked) == (1, 0, ())
     found = audit(topology, [Server("db@cam", "db", none), answering], frame, patience=0.0)
     assert (found.audit.lost, found.unasked) == (0, ("db@cam",))
+    assert found.silence == {"db@cam": "the API server of cam does not answer"}
 
 
 KEYS = st.sampled_from("abcdefgh")

@@ -105,7 +105,9 @@ def sample(time: float, busy: float = 0.5, late: float | None = 0.001) -> Sample
 
 def test_a_summary_averages_load_and_keeps_the_worst_lateness() -> None:
     """Means for shares, the worst packet and the silent seconds of the relay, the busiest generator."""
-    found = summarise([sample(1, 0.2), sample(2, 0.6, 0.05), sample(3, 0.4, None)], [0.001, 0.003])
+    samples = [sample(1, 0.2), sample(2, 0.6, 0.05), sample(3, 0.4, None)]
+    assert summarise(samples, [], relayed=False).relay_silent == 0  # a lab whose links are somebody else's
+    found = summarise(samples, [0.001, 0.003])
     assert found.seconds == 3
     assert found.busy == pytest.approx(0.4)
     assert found.busy_worst == 0.6

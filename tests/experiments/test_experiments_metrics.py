@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,13 @@ class TestRun:
         assert found["time_to{event=galera.view}@whole"] == MetricValue(5.5, 1, "s")
         never = found["time_to{event=redis.switch-master}@whole"]
         assert (never.value, never.censored, never.n) == (60.0, True, 0)
+
+    def test_events_that_nobody_looked_for_are_left_out(self) -> None:
+        """That none of them came says nothing, as when the logs of daemons cannot be read."""
+        observation = replace(seen([user(20.0)]), extra={"unseen_events": ["galera.view"]})
+        found = values(observation)
+        assert "time_to{event=galera.view}@whole" not in found
+        assert "time_to{event=dns.down}@whole" in found
 
     def test_events_of_services_that_are_not_there_are_left_out(self) -> None:
         """A topology without Galera has no time to a Galera view."""
