@@ -187,7 +187,7 @@ class TestReplicas:
     """No lock between replicas."""
 
     def test_on_two_members_race_for_the_same_rows(self) -> None:
-        """Every row is deleted once; the losers have worked for nothing, and users see no error of it."""
+        """Every row is deleted once; the losers have worked for nothing."""
         alone, both = (
             simulate(compiled(topology({"a": 1, "b": 1}, replicas), users=20), 160.0)
             for replicas in ({"a": 1}, {"a": 1, "b": 1})
@@ -198,7 +198,6 @@ class TestReplicas:
             tokens = issued(deployment)
             assert sum(deployment.databases["db"].passed[1:]) == 3 * tokens
             assert all(member.token_scope_rows == 0 for member in deployment.members)
-            assert {call.outcome for call in deployment.load.calls} == {"ok"}
 
     def test_on_one_member_wait_for_each_other(self) -> None:
         """The row lock keeps the second one out; then the row is gone and there is nothing to commit."""
