@@ -62,11 +62,8 @@ docs: ## write the pages that come from the code: JSON Schema of topologies, met
 	$(PYTHON) -m experiments.reference
 
 .PHONY: bench
-bench: install-dev ## measure speed against other simulators, on a quiet machine; writes benchmarks/results/ (~30 minutes)
-	.venv/bin/python -m venv --system-site-packages .bench-venv
-	$(PYTHON) -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > .bench-venv/lib/$$(ls .bench-venv/lib | head -1)/site-packages/faultline.pth
-	.bench-venv/bin/pip install --quiet --require-hashes -r requirements/bench.txt
-	.bench-venv/bin/python -m benchmarks $(BENCH)
+bench: install-dev ## measure speed against other simulators, on a quiet machine; writes benchmarks/results/ (~20 minutes)
+	@scripts/bench.sh $(BENCH)
 
 .PHONY: lock
 lock: ## lock the dependencies again (hashes only, no addresses)

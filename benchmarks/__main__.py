@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import closed, growth, lines, sweeps, trial
+from benchmarks import closed, footprint, growth, lines, sweeps, trial
 from benchmarks.machine import facts
 
 RESULTS = Path(__file__).parent / "results"
@@ -22,6 +22,9 @@ SUBJECTS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "growth": growth.run,
     "trial": trial.talk,
     "day": trial.day,
+    "compile": footprint.compiling,
+    "start": footprint.starting,
+    "memory": footprint.memory,
     "sweep": sweeps.run,
 }
 

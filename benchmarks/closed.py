@@ -34,9 +34,9 @@ def run(quick: bool) -> dict[str, Any]:
     ours = min(ours, again, key=lambda found: found.seconds)
     slow = within(lambda count: reference.simulate(network, count, seed=1, warmup=0), rounds, budget)
     others = {
-        peer.NAME: peer.missing()
-        or (
-            within(lambda count, peer=peer: peer.closed(SERVICES, THINK, USERS, count, 1), rounds, budget)
+        peer.NAME: (
+            peer.missing()
+            or within(lambda count, peer=peer: peer.closed(SERVICES, THINK, USERS, count, 1), rounds, budget)
             if hasattr(peer, "closed")
             else "has no closed population"
         )

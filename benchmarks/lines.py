@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.peers import peers
+from benchmarks.peers import measured, peers
 from benchmarks.timing import Run, timed, within
 from sim.analytic import mmc_wait
 from sim.queueing import Open, Station, reference, simulate
@@ -22,11 +22,7 @@ def run(quick: bool, servers: int = 1) -> dict[str, Any]:
     network = Open((Station("station", service, servers),), rate)
     ours = timed(lambda count: simulate(network, count, seed=1, warmup=0), customers)
     slow = within(lambda count: reference.simulate(network, count, seed=1, warmup=0), customers, budget)
-    others = {
-        peer.NAME: peer.missing()
-        or within(lambda count, peer=peer: peer.line(rate, service, servers, count, 1), customers, budget)
-        for peer in peers()
-    }
+    others = {peer.NAME: measured(peer, rate, service, servers, customers, budget) for peer in peers()}
     expected = service + mmc_wait(rate, service, servers)
     counted = simulate(network, customers, seed=1)
     return compared(ours, slow, others) | {

@@ -16,24 +16,27 @@ class Run:
         customers: how many customers (or rounds, or requests) it served.
         seconds: CPU seconds of this process, the best of the repetitions.
         result: whatever the work returned the last time.
+        note: what else is to be known of it.
     """
 
     customers: int
     seconds: float
     result: Any = None
+    note: str = ""
 
     @property
     def rate(self) -> float:
         """Customers per second."""
         return self.customers / self.seconds
 
-    def data(self) -> dict[str, float]:
+    def data(self) -> dict[str, Any]:
         """For the record."""
-        return {
+        found: dict[str, Any] = {
             "customers": self.customers,
             "seconds": float(f"{self.seconds:.4g}"),
             "per_second": float(f"{self.rate:.4g}"),
         }
+        return found | {"note": self.note} if self.note else found
 
 
 def timed(work: Callable[[int], Any], customers: int, repetitions: int = 3) -> Run:

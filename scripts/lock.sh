@@ -15,6 +15,15 @@ compile --extra lab --extra study --extra dev --output-file requirements-dev.loc
 .lock-venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --resolver=backtracking \
   --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header \
   --constraint requirements-dev.lock --output-file requirements/bench.txt requirements/bench.in
+# Those that need a newer Python have an environment of their own.
+newer=${FAULTLINE_PEER_PYTHON:-python3.13}
+if "$newer" -c '' 2> /dev/null; then
+  "$newer" -m venv .lock-venv/newer
+  .lock-venv/newer/bin/pip install --quiet pip-tools
+  .lock-venv/newer/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --resolver=backtracking \
+    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --no-header \
+    --output-file requirements/peers.txt requirements/peers.in
+fi
 if grep -nE '://' requirements*.lock requirements/*.txt; then
   echo "lock: an address got into a lock file" >&2
   exit 1

@@ -59,7 +59,7 @@ class Simulation(reference.Simulation):
     """One run of one program, compiled.
 
     Attributes:
-        keep_rows: whether every request is noted (False: only counted), set before the start.
+        keep_rows: whether every request is noted, or only counted.
     """
 
     keep_rows = True
@@ -115,6 +115,11 @@ class Simulation(reference.Simulation):
                 self._ask(why, a, b)
         if until > memory.f64[w.NOW]:
             memory.f64[w.NOW] = until
+
+    @property
+    def words(self) -> int:
+        """64-bit words of memory that the kernels work in; what has been drained is not among them."""
+        return len(self._model.memory.i64)
 
     def _ask(self, why: int, a: int, b: int) -> None:
         """A member whose view is in upheaval broadcasts something."""
@@ -252,3 +257,9 @@ class Simulation(reference.Simulation):
         }
         by_name = dict(zip(names, (source, site, flow, kind, outcome, front_end), strict=True))
         return Samples(start, latency, status, by_name, names).ordered()
+
+
+class Counting(Simulation):
+    """A run whose requests are counted and forgotten: its memory does not grow with the time simulated."""
+
+    keep_rows = False
