@@ -99,9 +99,11 @@ def hour(seconds: float, users: int, keep: bool) -> dict[str, int]:
 
 def _child(words: list[str], extra: dict[str, str] | None = None) -> tuple[float, str]:
     """CPU seconds that a fresh interpreter took with ``words``, and what it said."""
+    # Compiling is told where to look by this variable, which this process may have set for itself.
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=True, env=os.environ | (extra or {})
+        [sys.executable, *words], capture_output=True, text=True, check=True, env=environment | (extra or {})
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -53,8 +53,9 @@ def timed(work: Callable[[int], Any], customers: int, repetitions: int = 3) -> R
 def within(work: Callable[[int], Any], most: int, seconds: float, least: int = 600) -> Run:
     """Time ``work`` on as many customers as fit into about ``seconds``, ``most`` at the most.
 
-    For what is slow and linear in the customers: a rate does not need the full number.
+    For what is slow and linear in the customers: a rate does not need the full number. Warm, as in `timed`.
     """
+    work(min(least, most))
     count, spent, result = min(least, most), 0.0, None
     while True:
         start = time.process_time()

@@ -47,5 +47,5 @@ def measured(
         return f"failed: {done.stderr.strip().splitlines()[-1:]}"
     found = json.loads(done.stdout.splitlines()[-1])
     if "missing" in found:
-        return f"{found['missing']} in {python}"
+        return reason
     return Run(found["customers"], found["seconds"], note=f"in Python {found['python']}")
