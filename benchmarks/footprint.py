@@ -83,7 +83,7 @@ def hour(seconds: float, users: int, keep: bool) -> dict[str, int]:
 
     workload = Workload(flow="workflow", users=users, ramp=50.0, think=1.0, duration=seconds, warmup=5.0)
     program = compile_program(deployment({"ral": 2, "cam": 2, "edi": 1}), workload, size="production")
-    kind = Simulation if keep else Counting
+    kind: type[Simulation] = Simulation if keep else Counting
     simulation = kind.of(program, seed=1)
     simulation.run_until(seconds)
     found = {"words": len(simulation.words), "requests": 0, "bytes": 0, "file": 0}
@@ -92,7 +92,7 @@ def hour(seconds: float, users: int, keep: bool) -> dict[str, int]:
         with tempfile.TemporaryDirectory() as folder:
             samples.write(Path(folder) / "samples.parquet")
             found["file"] = (Path(folder) / "samples.parquet").stat().st_size
-        columns = (samples.start, samples.latency, samples.status, *samples.codes.values())
+        columns: list[Any] = [samples.start, samples.latency, samples.status, *samples.codes.values()]
         found |= {"requests": len(samples), "bytes": sum(column.nbytes for column in columns)}
     return found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 

@@ -20,7 +20,7 @@ from experiments.workload import ProbeStream, Workload
 from sim import profile as profiles
 from sim.calibration import Calibration
 from sim.engine.choice import engine_for, prepare
-from sim.engine.compiled import draws
+from sim.engine.compiled import databases, draws
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.memory import Memory
 from sim.engine.compiled.simulation import Simulation
@@ -33,9 +33,11 @@ from topologies.model import Topology
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> Iterator[None]:
-    """Kernels are compiled before anything is timed or compared."""
+    """Kernels are compiled before anything is compared; a short ring of write sets is often trimmed."""
     prepare()
+    usual, databases.HISTORY = databases.HISTORY, 8
     yield
+    databases.HISTORY = usual
 
 
 def differences(program: Program, seed: int, until: float) -> list[str]:
@@ -341,3 +343,34 @@ class TestCommitsLeftBehind:
             name="stop", fault=Kill(target="iam@cam", signal="TERM"), at=5.5, duration=4.0
         )
         assert differences(compile_program(topology, asked, [killed]), seed, 12.0) == []
+
+
+class TestHistory:
+    """The ring of ordered write sets, which forgets what every member has made visible."""
+
+    def test_forgets_no_write_set_that_is_being_flushed(self) -> None:
+        """One after it that failed is visible at once; replicas that clean up the same tokens make many."""
+        topology = topologies.load("iris-3site-galera", size="production").with_(
+            *(
+                f"services.iam.replicas.{site}={count}"
+                for site, count in (("ral", 3), ("cam", 2), ("edi", 1))
+            ),
+            "services.iam.access_token_lifetime=8s",
+            "services.iam.token_cleanup_period=4s",
+            "links[*].rtt=1ms",
+        )
+        profile = profiles.load("indigo-iam")
+        soon = profile.jobs["clean-up"].model_copy(update={"first": 20.0})
+        profile = profile.model_copy(update={"jobs": profile.jobs | {"clean-up": soon}})
+        asked = Workload(
+            flow="refresh",
+            users=10,
+            ramp=40.0,
+            think=0.5,
+            duration=40.0,
+            warmup=1.0,
+            probes=(ProbeStream(flow="access-token", rate=5.0),),
+        )
+        calibration = profile.calibrated(Calibration.default(), topology)
+        program = compile_program(topology, asked, (), calibration, size="production")
+        assert differences(program, 1, 40.0) == []

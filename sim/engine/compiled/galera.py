@@ -227,6 +227,9 @@ def answer(i64: Ints, f64: Floats, tx: int, value: int) -> None:
 def commit_slot(i64: Ints, f64: Floats, member: int, tx: int, local: int) -> None:
     """It is a write set's turn to commit."""
     passed = i64[tx + w.T_PASSED]
+    if passed:
+        # A later write set that failed is visible at once, and the history would forget this one meanwhile.
+        i64[tx + w.T_REFERENCES] += 1
     if local and i64[tx + w.T_REPLAY] and passed:
         # replay: applied like a foreign one before the client gets its OK
         i64[tx + w.T_REPLAY] = 0
@@ -382,6 +385,11 @@ def forget_state(i64: Ints, f64: Floats, member: int) -> None:
     clear_list(i64, f64, member + w.B_FIRST_WAITS_HEAD)
     clear_list(i64, f64, member + w.B_CLAIMS_HEAD)
     clear_list(i64, f64, member + w.B_CLAIM_WAITS_HEAD)
+    waiting = i64[member + w.B_FLUSH_HEAD]
+    while waiting:
+        if i64[waiting + w.N_A] == w.FLUSH_COMMIT:
+            release_transaction(i64, f64, i64[waiting + w.N_B])
+        waiting = i64[waiting]
     clear_list(i64, f64, member + w.B_FLUSH_HEAD)
     while i64[member + w.B_OPEN_HEAD]:
         close(i64, f64, i64[member + w.B_OPEN_HEAD])

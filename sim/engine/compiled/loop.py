@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.cpus import served
-from sim.engine.compiled.database import flush, start_flush
+from sim.engine.compiled.database import flush, release_transaction, start_flush
 from sim.engine.compiled.endings import interrupt
 from sim.engine.compiled.events import drop_top, give, push
 from sim.engine.compiled.frontends import front_end, reverse_proxy, travel
@@ -77,11 +77,12 @@ def flushed(i64: Ints, f64: Floats, member: int, group: int) -> None:
         after = i64[group]
         kind, a, b = i64[group + w.N_A], i64[group + w.N_B], i64[group + w.N_C]
         give(i64, f64, w.FREE_NODE, group)
-        if up:
-            if kind == w.FLUSH_COMMIT:
+        if kind == w.FLUSH_COMMIT:
+            if up:
                 committed(i64, f64, member, a, b)
-            else:
-                push(i64, f64, 0.0, w.RESUME_CALL, a, b)
+            release_transaction(i64, f64, a)
+        elif up:
+            push(i64, f64, 0.0, w.RESUME_CALL, a, b)
         group = after
     if i64[member + w.B_FLUSH_HEAD]:
         start_flush(i64, f64, member)
