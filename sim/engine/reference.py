@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import TypeAdapter
 
@@ -52,7 +52,7 @@ class Simulation:
         self._windows: dict[str, tuple[float, float | None]] = {}
 
     @classmethod
-    def of(cls, program: Program, seed: int) -> Simulation:
+    def of(cls, program: Program, seed: int) -> Self:
         """A simulation of ``program`` at t = 0, with its own timeline of faults scheduled."""
         simulation = cls()
         simulation._open(program, seed)
