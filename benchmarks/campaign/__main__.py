@@ -61,6 +61,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.list:
         return _list(cells if arguments.budget is None else within(cells, 60 * arguments.budget))
     if arguments.again:
+        if not (arguments.room / "calibration.json").exists():
+            print(f"{arguments.room}: nothing is recorded here; --room says where to look", file=sys.stderr)
+            return 64
         calibration = load_calibration(arguments.room / "calibration.json")
         names = {cell.name for cell in cells}
         recorded = [one for one in read_all(arguments.room) if one.name in names]

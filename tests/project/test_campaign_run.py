@@ -192,6 +192,8 @@ def test_the_command_lists_refuses_and_tabulates(tmp_path: Path, capsys: pytest.
     assert CELLS[0].name in capsys.readouterr().out
     assert command.main(["--cells", "nonsense"]) == 64
     assert "nonsense" in capsys.readouterr().err
+    assert command.main(["--again", "--room", str(tmp_path)]) == 64
+    assert "nothing is recorded" in capsys.readouterr().err
     ours = campaign(tmp_path)
     ours.run([ALONE])
     words = ["--home", str(tmp_path / "home"), "--room", str(tmp_path / "room"), "--no-page"]
