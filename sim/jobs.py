@@ -23,9 +23,7 @@ from sim.steps import (
     BEGIN,
     COMMIT,
     KINDS,
-    LOCK_INSERT,
     LOCK_OLDEST,
-    LOCK_RANGE,
     LOCK_ROW,
     MOST_SIGNING,
     READ,
@@ -138,9 +136,6 @@ def with_jobs(
     if not profile.jobs:
         return steps, None
     price = prices(profile, calibration)
-    # A scan without a cost per row takes one lock on all of the table: then deletes meet it there.
-    clearing = steps.row_cpu[steps.kind == LOCK_RANGE]
-    oldest = LOCK_OLDEST if clearing.size == 0 or clearing.any() else LOCK_INSERT
     columns: dict[str, list[float]] = {name: [] for name in ("period", "first", "budget", "page", "pages")}
     parts: dict[str, list[int]] = {name: [] for name in ("rows", "load", "gone", "remove")}
     part_first = [0]
@@ -158,7 +153,7 @@ def with_jobs(
                 found = (place, place)
             else:
                 extra.append([_read(FOUND_GONE, FOUND_GONE - 1, price)])
-                extra.append(_removal(part, price, oldest, calibration.statement_rtt.mean))
+                extra.append(_removal(part, price, calibration.statement_rtt.mean))
                 found = (place, place + 1)
             for column, index in zip(("gone", "remove"), found, strict=True):
                 parts[column].append(index)
@@ -196,7 +191,7 @@ def _read(statements: int, framing: int, price: Prices) -> Row:
     )
 
 
-def _removal(part: Part, price: Prices, oldest: int, round_trip: float) -> list[Row]:
+def _removal(part: Part, price: Prices, round_trip: float) -> list[Row]:
     """The transaction that deletes a row: it is looked up, locked by the first DELETE, deleted, committed."""
     look = part.statements - part.framing - part.dml + 1  # SET autocommit and the SELECTs
     rest = part.statements - look
@@ -211,7 +206,7 @@ def _removal(part: Part, price: Prices, oldest: int, round_trip: float) -> list[
         ),
     ]
     if part.rows == "access-tokens":
-        found.append(Row(oldest))
+        found.append(Row(LOCK_OLDEST))
     return [
         *found,
         Row(LOCK_ROW),

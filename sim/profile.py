@@ -122,6 +122,11 @@ class RequestProfile(Model):
         return any(isinstance(step, Commit) for step in self.steps)
 
     @property
+    def write_rows(self) -> int:
+        """Rows that its write set inserts, changes or deletes."""
+        return sum(step.rows for step in self.steps if isinstance(step, Commit))
+
+    @property
     def write_statements(self) -> int:
         """Statements of the write transaction."""
         return sum(step.statements for step in self.steps if isinstance(step, Work))
@@ -213,7 +218,7 @@ class Costs(Model):
     Attributes:
         statement_rtt: round trip of a statement inside a machine, CPU of either end not counted.
         local_commit: engine commit with its flush.
-        apply_cpu: CPU to apply a write set on another member.
+        apply_cpu: CPU to apply the write set of an access-token request on another member.
         source: where they are from.
     """
 
@@ -244,6 +249,24 @@ class Weights(Model):
         return self.framing * step.framing + self.select * selects + self.dml * step.dml
 
 
+class ApplyWeights(Model):
+    """What write sets cost a member that applies them, relative to each other.
+
+    Attributes:
+        fixed: receiving, ordering, beginning and committing one.
+        row: a row that it inserts, changes or deletes.
+        source: where they are from.
+    """
+
+    fixed: float = Field(gt=0)
+    row: float = Field(ge=0)
+    source: Source
+
+    def of(self, rows: int) -> float:
+        """Cost of a write set of ``rows`` rows."""
+        return self.fixed + self.row * rows
+
+
 class Profile(Model):
     """All of it.
 
@@ -255,6 +278,8 @@ class Profile(Model):
         password_hash: CPU of one password check; None: what a password request costs beyond its
             statements, priced as in an access-token request.
         db_weights: how the database's CPU is shared out over statements; evenly when not given.
+        token_row: bytes of a row of access_token in its clustered index.
+        apply_weights: how the cost of applying follows the write set; all cost the same when not given.
         requests: by kind; a kind that is missing cannot be asked for.
         refresh: the refresh grant, by the client's settings.
         jobs: background jobs by name. The topology sets the period of `clean-up` and of `notifications`
@@ -268,7 +293,9 @@ class Profile(Model):
     demands: Literal["calibration", "here"]
     signature: Duration = Field(gt=0)
     password_hash: Duration | None = None
+    token_row: int = Field(900, ge=100, le=8000)
     db_weights: Weights | None = None
+    apply_weights: ApplyWeights | None = None
     requests: dict[Request, RequestProfile]
     refresh: RefreshProfiles
     costs: Costs | None = None
@@ -288,6 +315,12 @@ class Profile(Model):
             for kind in ("access-token", "health")
             if kind not in self.requests
         ]
+        if self.apply_weights is not None:
+            wrong += [
+                Misfit((*path, "steps"), "`apply_weights` need the rows of every commit", "`rows: ...`")
+                for path, request in self._all()
+                if request.writes and not request.write_rows
+            ]
         if self.demands == "here":
             for path, request in self._all():
                 wrong += [

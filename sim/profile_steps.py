@@ -91,11 +91,14 @@ class Commit(Model):
     Attributes:
         bytes: write set.
         keys: certification keys in it.
+        rows: rows that it inserts, changes or deletes: what applying it elsewhere costs depends on them
+            when the profile has `apply_weights`.
     """
 
     do: Literal["commit"]
     bytes: Count
     keys: Count
+    rows: Count = 0
 
 
 Step = Annotated[Read | Hash | Check | Begin | Work | Lock | Commit, Field(discriminator="do")]

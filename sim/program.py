@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from experiments.faults import ScheduledFault
 from experiments.workload import Workload
+from sim import profile as profiles
 from sim.calibration import Calibration
 from sim.jobs import JobTables, with_jobs
+from sim.protocols import gaps
 from sim.steps import StepTables, compile_steps, refusal
 from topologies.model import (
     Galera,
@@ -82,7 +84,8 @@ class Program:
         machine: settings of the machine's kernel.
         arrays: named arrays: `cpu_cores`, `cpu_quota`, `cpu_period`; per path `delay`, `jitter`,
             `loss`, `bandwidth` as [path, from, to] matrices (one way; infinite delay where there
-            is no route); `next_hop` [path, from, to]; the step tables; and those of background jobs.
+            is no route); `next_hop` [path, from, to]; `page_rows`, access tokens in a page of the database;
+            the step tables; and those of background jobs.
         platform: of a program on Kubernetes: its settings, nodes and pods (sim.pods).
     """
 
@@ -206,6 +209,7 @@ def compile_program(
         costs |= pods.pod_costs(calibration)
     arrays = cpus | _paths(topology, sites, calibration)
     steps, jobs = with_jobs(compile_steps(iams[0], calibration), iams[0], calibration)
+    arrays["page_rows"] = np.array([gaps.page_rows((calibration.profile or profiles.load()).token_row)])
     arrays |= {f"step_{name}": array for name, array in vars(steps).items()}
     if jobs is not None:
         arrays |= jobs.arrays()

@@ -22,8 +22,11 @@ from topologies.model import IndigoIam
 
 READ, HASH, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, COMMIT = range(9)
 """Kinds of step: statements outside the write transaction; checking a password; reading a token by
-value; opening the write transaction; statements in it; inserting into token_scope; the full scan of
-token_scope by the clear-access-tokens delete; commit."""
+value; opening the write transaction; statements in it; inserting the access token and its
+rows of token_scope; the full scan of token_scope by the clear-access-tokens delete; commit."""
+
+NO_TOKEN, HELD, NEW = range(3)
+"""The refresh token that a request's access token belongs to: none, the user's, a new one."""
 
 LOCK_OLDEST, LOCK_ROW = 9, 10
 """Kinds of step of background jobs (`sim.jobs`): deleting the oldest rows of token_scope, where that scan
@@ -73,10 +76,12 @@ class StepTables:
         db_cpu: mean CPU of the database, seconds.
         wait: mean time in neither, seconds.
         bytes: write set size of a commit.
+        apply_factor: what applying the write set costs, relative to that of an access-token request.
         row_cpu: CPU of the database per row of token_scope that a LOCK_RANGE passes, seconds.
         rows: rows that a commit adds to token_scope.
         points: transactions and autocommitted SELECTs that begin in the step: where `wsrep_sync_wait`
             may wait.
+        refresh_token: of a lock: NO_TOKEN, HELD or NEW.
     """
 
     first: NDArray[np.int64]
@@ -86,9 +91,11 @@ class StepTables:
     db_cpu: NDArray[np.float64]
     wait: NDArray[np.float64]
     bytes: NDArray[np.int64]
+    apply_factor: NDArray[np.float64]
     row_cpu: NDArray[np.float64]
     rows: NDArray[np.int64]
     points: NDArray[np.int64]
+    refresh_token: NDArray[np.int64]
 
 
 class Row(NamedTuple):
@@ -100,9 +107,11 @@ class Row(NamedTuple):
     db_cpu: float = 0.0
     wait: float = 0.0
     bytes: int = 0
+    apply_factor: float = 1.0
     row_cpu: float = 0.0
     rows: int = 0
     points: int = 0
+    refresh_token: int = NO_TOKEN
 
 
 def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
@@ -121,9 +130,14 @@ def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
             kind, reuse=iam.reuse_refresh_token, clear=iam.clear_access_tokens_on_refresh
         )
         if request is not None and kind in calibration.requests:
-            rows += _rows(profile, request, calibration.requests[kind], calibration)
+            token = NEW if kind == "password" else NO_TOKEN
+            if kind == "refresh":
+                token = HELD if iam.reuse_refresh_token else NEW
+            rows += _rows(profile, request, calibration.requests[kind], calibration, token)
         first.append(len(rows))
-    kinds, trips, app_cpu, db_cpu, wait, size, row_cpu, added, points = zip(*rows, strict=True)
+    kinds, trips, app_cpu, db_cpu, wait, size, apply_factor, row_cpu, added, points, tokens = zip(
+        *rows, strict=True
+    )
     return StepTables(
         first=np.array(first, dtype=np.int64),
         kind=np.array(kinds, dtype=np.int64),
@@ -132,13 +146,17 @@ def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
         db_cpu=np.array(db_cpu),
         wait=np.array(wait),
         bytes=np.array(size, dtype=np.int64),
+        apply_factor=np.array(apply_factor),
         row_cpu=np.array(row_cpu),
         rows=np.array(added, dtype=np.int64),
         points=np.array(points, dtype=np.int64),
+        refresh_token=np.array(tokens, dtype=np.int64),
     )
 
 
-def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration: Calibration) -> list[Row]:
+def _rows(
+    profile: Profile, request: RequestProfile, demand: Demand, calibration: Calibration, token: int
+) -> list[Row]:
     app, db = demand.app_cpu.mean, demand.db_cpu.mean
     plain = profile.requests["access-token"]
     plain_app = calibration.requests["access-token"].app_cpu.mean
@@ -194,12 +212,25 @@ def _rows(profile: Profile, request: RequestProfile, demand: Demand, calibration
             case "begin":
                 found.append(Row(BEGIN))
             case "lock" if step.mode == "scan":
-                found.append(Row(LOCK_RANGE, row_cpu=request.scan_cpu_per_row))
+                found.append(Row(LOCK_RANGE, row_cpu=request.scan_cpu_per_row, refresh_token=HELD))
             case "lock":
-                found.append(Row(LOCK_INSERT))
+                found.append(Row(LOCK_INSERT, refresh_token=token))
             case "commit":
-                found.append(Row(COMMIT, bytes=step.bytes, rows=request.rows_added))
+                found.append(
+                    Row(
+                        COMMIT,
+                        bytes=step.bytes,
+                        apply_factor=_apply_factor(profile, step.rows),
+                        rows=request.rows_added,
+                    )
+                )
     return found
+
+
+def _apply_factor(profile: Profile, rows: int) -> float:
+    """Cost of applying ``rows`` rows; an access-token request's, which is calibrated, is the unit."""
+    weights = profile.apply_weights
+    return weights.of(rows) / weights.of(profile.requests["access-token"].write_rows) if weights else 1.0
 
 
 def _points(request: RequestProfile) -> dict[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import simpy
 
+from sim.engine.gaps import Gaps
 from sim.engine.world import Daemon, World
 from sim.program import Component
 from sim.protocols import certification, rowlocks
@@ -52,14 +53,25 @@ class Transaction:
         resource: what it locks of token_scope where it is applied; -1 for nothing.
         cleans, deletes, issues: what it does to rows that expire (sim.protocols.expiry).
         issued: number of the access token that it has issued there.
+        apply_factor: what applying it costs, relative to an access-token request.
+        token: key of its access token, 0 until it has inserted one.
+        below: where the gap below that token begins, which it has locked; 0 for none.
+        family: key of the refresh token that the access token belongs to, 0 for none.
+        fresh: it has inserted that refresh token too.
+        clears: it has deleted rows of token_scope.
     """
 
     __slots__ = (
         "aborted",
         "answer",
+        "apply_factor",
+        "below",
         "cleans",
+        "clears",
         "committed",
         "deletes",
+        "family",
+        "fresh",
         "issued",
         "issues",
         "last_seen",
@@ -73,6 +85,7 @@ class Transaction:
         "size",
         "state",
         "survived",
+        "token",
     )
 
     def __init__(self, number: int, member: Member, process: simpy.Process | None) -> None:
@@ -86,6 +99,9 @@ class Transaction:
         self.rows = 0
         self.resource = TOKEN_SCOPE
         self.cleans = self.deletes = self.issues = self.issued = 0
+        self.apply_factor = 1.0
+        self.token = self.below = self.family = 0
+        self.fresh = self.clears = False
         self.committed = False
         self.survived = True
         self.aborted = False
@@ -132,12 +148,16 @@ class Member(Daemon):
 
     Attributes:
         visible: every transaction up to this seqno can be read here.
+        gaps: its gap locks.
     """
 
-    def __init__(self, world: World, component: Component, database: Database) -> None:
+    def __init__(
+        self, world: World, component: Component, database: Database, index: int = 0, members: int = 1
+    ) -> None:
         super().__init__(world, component)
         self.database = database
         self.locks = rowlocks.new_locks()
+        self.gaps = Gaps(int(world.program.arrays["page_rows"][0]), index, members)
         self.transactions: dict[int, Transaction] = {}
         self.flusher = Flusher(world, self)
         self.visible = 0
@@ -211,6 +231,7 @@ class Member(Daemon):
     def end(self, transaction: Transaction) -> None:
         """The transaction is over: let go of its locks."""
         self.transactions.pop(transaction.number, None)
+        self.gaps.end(transaction)
         self.unlock(transaction.number)
 
     def unlock(self, number: int) -> None:
@@ -227,6 +248,10 @@ class Member(Daemon):
                 if other in self._waits:
                     self._waits[other].succeed()
 
+    def apply_cost(self, transaction: Transaction) -> float:
+        """CPU that applying ``transaction``'s write set takes here this time, seconds."""
+        return self.world.cost("apply_cpu", "apply", self.name) * transaction.apply_factor
+
     def kill(self) -> None:
         """The server dies: open transactions are gone, sessions broken."""
         if not self.up:
@@ -234,6 +259,7 @@ class Member(Daemon):
         self.locks = rowlocks.new_locks()
         if self.database.clean_up is not None:
             self.database.clean_up.clear(self)
+        self.gaps.forget()
         self.transactions.clear()
         self.flusher.clear()
         super().kill()

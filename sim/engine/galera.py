@@ -47,8 +47,8 @@ class GaleraMember(Member):
         target: seqno that must be visible before a joining member serves; -1 when it is not joining.
     """
 
-    def __init__(self, world: World, component: Any, database: Galera, index: int) -> None:
-        super().__init__(world, component, database)
+    def __init__(self, world: World, component: Any, database: Galera, index: int, members: int) -> None:
+        super().__init__(world, component, database, index, members)
         self.index = index
         self.cluster = database
         self.queue: deque[Slot] = deque()
@@ -89,7 +89,13 @@ class GaleraMember(Member):
     def _apply(self, slot: Slot) -> None:
         slot.state = APPLYING
         self.applying += 1
+        self.cpu.submit(self.apply_cost(slot.transaction), lambda: self._place(slot), self)
+
+    def _place(self, slot: Slot) -> None:
+        """The rows of the token come last: what has locked their places is in the way."""
         transaction = slot.transaction
+        self._clear_gaps(transaction)
+        self.gaps.arrive(transaction)
         number, resource = -transaction.seqno, transaction.resource
         # First in the queue, then clear the way: a lock let go must not slip to the next in line.
         free = resource < 0 or rowlocks.acquire_first(self.locks, number, resource, rowlocks.INSERT).granted
@@ -97,10 +103,23 @@ class GaleraMember(Member):
             for victim in self.cluster.clean_up.seize(self, transaction):
                 self._clear(victim, transaction.seqno)
         if free:
-            self._work(slot)
-            return
-        for victim in rowlocks.brute_force(self.locks, number, resource, rowlocks.INSERT):
-            self._clear(victim, transaction.seqno)
+            self._applied(slot)
+        else:
+            self._clear_token_scope(transaction)
+
+    def _applied(self, slot: Slot) -> None:
+        slot.state = APPLIED
+        self.pump()
+
+    def _clear_gaps(self, applied: Transaction) -> None:
+        for local in self.gaps.met(applied, self.transactions.values()):
+            self._brute_force(local, applied.seqno)
+
+    def _clear_token_scope(self, applied: Transaction) -> None:
+        number, resource = -applied.seqno, applied.resource
+        if resource >= 0:
+            for victim in rowlocks.brute_force(self.locks, number, resource, rowlocks.INSERT):
+                self._clear(victim, applied.seqno)
 
     def _clear(self, victim: int, seqno: int) -> None:
         local = self.transactions.get(victim)
@@ -116,25 +135,26 @@ class GaleraMember(Member):
         )
         if fate == certification.REPLAY:
             local.replay = True
-            self.unlock(local.number)
+            # On the wire it cannot roll back before it has its place (galera replicator_smm.cpp, abort_trx).
+            if local.state == certification.ORDERED:
+                self.let_go(local)
         elif fate == certification.ROLLBACK:
             self.abort(local)
 
+    def let_go(self, local: Transaction) -> None:
+        """A transaction that will be replayed has rolled back."""
+        self.gaps.end(local)
+        self.unlock(local.number)
+
     def granted(self, number: int) -> None:
         """The lock an applier waited for is there."""
+        self.world.at(0.0, lambda: self._go_on(-number))
+
+    def _go_on(self, seqno: int) -> None:
         for slot in self.queue:
-            if slot.state == APPLYING and slot.transaction.seqno == -number:
-                self._work(slot)
+            if slot.state == APPLYING and slot.transaction.seqno == seqno:
+                self._applied(slot)
                 return
-
-    def _work(self, slot: Slot) -> None:
-        cost = self.world.cost("apply_cpu", "apply", self.name)
-
-        def done() -> None:
-            slot.state = APPLIED
-            self.pump()
-
-        self.cpu.submit(cost, done, self)
 
     def _commit(self, slot: Slot) -> None:
         transaction = slot.transaction
@@ -144,16 +164,17 @@ class GaleraMember(Member):
         if local and transaction.replay and passed:
             # Replay: the write set is applied like a foreign one before the client gets its OK.
             transaction.replay = False
-            self.cpu.submit(
-                self.world.cost("apply_cpu", "apply", self.name),
-                lambda: self.flusher.flush(lambda: self._committed(transaction, True)),
-                self,
-            )
+            self.cpu.submit(self.apply_cost(transaction), lambda: self._replayed(transaction), self)
             return
         if not passed:
             self._committed(transaction, local)
             return
         self.flusher.flush(lambda: self._committed(transaction, local))
+
+    def _replayed(self, transaction: Transaction) -> None:
+        self._clear_gaps(transaction)
+        self._clear_token_scope(transaction)
+        self.flusher.flush(lambda: self._committed(transaction, True))
 
     def _committed(self, transaction: Transaction, local: bool) -> None:
         seqno = transaction.seqno
@@ -194,7 +215,8 @@ class Galera(Database):
         self.slave_threads: int = settings["slave_threads"]
         self.fc_limit: int = settings["fc_limit"]
         self.sync_wait: int = settings["sync_wait"]
-        self.galera_members = [GaleraMember(world, c, self, i) for i, c in enumerate(components)]
+        count = len(components)
+        self.galera_members = [GaleraMember(world, c, self, i, count) for i, c in enumerate(components)]
         self.members = list(self.galera_members)
         self.history: list[Transaction] = []
         self.passed: list[bool] = [True]
@@ -202,7 +224,7 @@ class Galera(Database):
         self.by_number: dict[int, Transaction] = {}
         self._certification = certification.new_index()
         self._tickets: dict[int, simpy.Event] = {}
-        self.flow = flowcontrol.new_flow(len(components), self.fc_limit)
+        self.flow = flowcontrol.new_flow(count, self.fc_limit)
         self.group = Group(world, self, settings)
 
     # -- what services use -------------------------------------------------------------------
@@ -280,6 +302,8 @@ class Galera(Database):
         if member.received < transaction.seqno:
             if transaction.member is member:
                 transaction.state = certification.ORDERED
+                if transaction.replay:
+                    member.let_go(transaction)
             member.enqueue(transaction)
 
     def _certify(self, transaction: Transaction) -> None:

@@ -17,7 +17,7 @@ from sim.engine.database import DatabaseError
 from sim.engine.service import Call, Plan, Replica, Tokens
 from sim.jobs import JobTables
 from sim.protocols.expiry import NOTHING
-from sim.steps import READ
+from sim.steps import READ, Row
 
 Steps = Generator[simpy.Event, Any, Any]
 
@@ -85,7 +85,7 @@ class Scheduler:
             found = self._clean_up.page(member, which, int(jobs.page[job]))
             trips = 1 + int(jobs.load[part]) * len(found)
             app, db = (float(cost) * trips for cost in jobs.select)
-            self._rows[self._page] = [(READ, trips, app, db, 0.0, 0, 0.0, 0, trips)]
+            self._rows[self._page] = [Row(READ, trips, app, db, points=trips)]
             done = yield from self._do(self._page)
             if not done:
                 return False

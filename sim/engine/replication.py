@@ -136,7 +136,7 @@ class Replication(Database):
             delay = self.world.network.delay(VPN, replica.site, self.primary.site, ACKNOWLEDGEMENT_BYTES)
             self.world.at(delay, lambda: self._answer(replication.acknowledged(self.source, index, last)))
         for position in range(first, last + 1):
-            cost = self.world.cost("apply_cpu", "apply", replica.name)
+            cost = replica.apply_cost(self._log[position - 1])
             cost += self.world.cost("local_commit", "apply.commit", replica.name)
             done = replication.apply(self.source, index, position, cost, now)
             self.world.at(done - now, partial(self._visible, index, position))

@@ -112,7 +112,8 @@ class Call:
 class Plan:
     """The step tables as plain lists, by request kind; those of background jobs as `job <place>`.
 
-    (kind, trips, app, db, wait, bytes, database CPU per row of token_scope, rows added to it, points).
+    (kind, trips, app, db, wait, bytes, apply factor, database CPU per row of token_scope, rows added to it,
+    points, refresh token).
     """
 
     def __init__(self, world: World) -> None:
@@ -122,7 +123,8 @@ class Plan:
                 *(
                     getattr(tables, name).tolist()
                     for name in (
-                        *("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes", "row_cpu", "rows", "points"),
+                        *("kind", "trips", "app_cpu", "db_cpu", "wait", "bytes"),
+                        *("apply_factor", "row_cpu", "rows", "points", "refresh_token"),
                     )
                 ),
                 strict=True,
@@ -227,7 +229,8 @@ class Replica(Daemon):
         broken = holding = False
         sync = not self.together
         try:
-            for kind, trips, app, db, wait, size, row_cpu, rows, points in self.plan.rows[call.kind]:
+            for row in self.plan.rows[call.kind]:
+                kind, trips, app, db, wait, size, apply, row_cpu, rows, points, token = row
                 if kind == table.READ:
                     if not holding:
                         yield from self._connect(call)
@@ -255,16 +258,24 @@ class Replica(Daemon):
                     if call.cleans:
                         transaction.cleans, transaction.deletes = call.cleans, call.deletes
                         transaction.resource = -1
-                elif kind in (table.LOCK_INSERT, table.LOCK_RANGE):
+                elif kind == table.LOCK_RANGE:
                     assert transaction is not None
+                    # The scan locks row by row: other scans wait at the first row, inserts only meet it
+                    # at the end of the index.
+                    yield from member.lock(transaction, rowlocks.RANGE, TOKEN_SCOPE_ROWS)
+                    member.gaps.scan(transaction, self._family(call))
                     if row_cpu:
-                        # The scan locks row by row: other scans wait at the first row, inserts only meet it
-                        # at the end of the index.
-                        yield from member.lock(transaction, rowlocks.RANGE, TOKEN_SCOPE_ROWS)
                         yield from self._statements(call, 0, 0.0, row_cpu * member.token_scope_rows, 0.0)
-                    mode = rowlocks.INSERT if kind == table.LOCK_INSERT else rowlocks.RANGE
+                    member.gaps.wait()
                     transaction.resource = TOKEN_SCOPE
-                    yield from member.lock(transaction, mode)
+                    yield from member.lock(transaction, rowlocks.RANGE)
+                    member.gaps.passed()
+                elif kind == table.LOCK_INSERT:
+                    assert transaction is not None
+                    family = self._family(call) if token == table.HELD else 0
+                    member.gaps.insert(transaction, family, token == table.NEW)
+                    transaction.resource = TOKEN_SCOPE
+                    yield from member.lock(transaction, rowlocks.INSERT)
                 elif kind == table.LOCK_OLDEST:
                     assert transaction is not None
                     transaction.resource = TOKEN_SCOPE_ROWS
@@ -274,7 +285,7 @@ class Replica(Daemon):
                     yield from self.database.clean_up.lock(transaction)
                 else:
                     assert transaction is not None
-                    transaction.rows = rows
+                    transaction.rows, transaction.apply_factor = rows, apply
                     clean_up = self.database.clean_up
                     changed = clean_up is None or clean_up.commits(transaction, call)
                     if sync:
@@ -284,9 +295,7 @@ class Replica(Daemon):
             call.status = OK
             if transaction is not None:
                 call.tokens.access = transaction
-                if call.kind == "password" or (
-                    call.kind == "refresh" and not self.settings["reuse_refresh_token"]
-                ):
+                if transaction.fresh:
                     call.tokens.refresh = transaction
         except (DatabaseError, simpy.Interrupt) as error:
             kind = error.kind if isinstance(error, DatabaseError) else getattr(error.cause, "kind", "")
@@ -298,6 +307,11 @@ class Replica(Daemon):
                 self.connections.release(broken)
             if transaction is not None and transaction.number in member.transactions:
                 member.end(transaction)
+
+    @staticmethod
+    def _family(call: Call) -> int:
+        held = call.tokens.refresh
+        return held.family if held is not None else 0
 
     def _connect(self, call: Call) -> Steps:
         got = yield from self.connections.acquire()

@@ -4,7 +4,8 @@ One table of locks per member. A *resource* is an int: a row, or a range such as
 Modes: INSERT (insert intention, then the new row: many at once), RANGE (what the clear-access-tokens DELETE
 takes at REPEATABLE READ: exclusive next-key locks on all rows and the supremum, so it keeps inserts and other
 ranges out, and waits for uncommitted inserts), RECORD (exclusive lock on one row).
-A scan that waits in the middle of the table is taken to wait before it: requests queue per resource.
+Requests queue per resource. A scan that waits for a row has not come to the end of the index: inserts do not
+wait behind it, so that it comes to an end when no insert is open.
 Source: pairs T1, T1', T9 measured in facts/iam.md 2.1; InnoDB lock0lock (waiting requests count too).
 
 Example:
@@ -63,6 +64,11 @@ def new_locks() -> Locks:
 def compatible(held: int, wanted: int) -> bool:
     """Whether different transactions can hold two modes on one resource: only inserts can."""
     return held == INSERT and wanted == INSERT
+
+
+def passes(wanted: int, ahead: int) -> bool:
+    """Whether a request need not wait behind another one: an insert looks only at the gap it goes into."""
+    return compatible(ahead, wanted) or (wanted == INSERT and ahead == RANGE)
 
 
 def acquire(
@@ -141,7 +147,7 @@ def _request(
         return Acquired(True, -1)
     queue = locks.waiting.setdefault(resource, [])
     free = all(holder == tx or compatible(held, mode) for holder, held in holders)
-    if free and (in_front or all(compatible(wanted, mode) for _, wanted in queue)):
+    if free and (in_front or all(passes(mode, wanted) for _, wanted in queue)):
         _grant(locks, tx, resource, mode)
         return Acquired(True, -1)
     queue.insert(0 if in_front else len(queue), (tx, mode))
@@ -168,14 +174,16 @@ def _withdraw(locks: Locks, tx: int) -> int:
 
 
 def _serve(locks: Locks, resource: int) -> list[tuple[int, int]]:
-    """Grant waiting requests from the front until one has to go on waiting."""
+    """Grant the waiting requests that nothing is in the way of, from the front."""
     granted: list[tuple[int, int]] = []
+    ahead: list[int] = []
     queue = locks.waiting.get(resource, [])
-    while queue:
-        tx, mode = queue[0]
-        if any(holder != tx and not compatible(held, mode) for holder, held in locks.holders[resource]):
-            break
-        queue.pop(0)
+    for tx, mode in list(queue):
+        held_up = any(holder != tx and not compatible(held, mode) for holder, held in locks.holders[resource])
+        if held_up or not all(passes(mode, wanted) for wanted in ahead):
+            ahead.append(mode)
+            continue
+        queue.remove((tx, mode))
         del locks.blocked[tx]
         _grant(locks, tx, resource, mode)
         granted.append((tx, resource))
@@ -185,14 +193,14 @@ def _serve(locks: Locks, resource: int) -> list[tuple[int, int]]:
 def _in_the_way(locks: Locks, tx: int) -> list[int]:
     """Transactions that ``tx`` waits for: incompatible holders, and incompatible requests before its own."""
     resource = locks.blocked[tx]
-    ahead: list[tuple[int, int]] = list(locks.holders[resource])
-    mode = INSERT
+    mode = next(wanted for other, wanted in locks.waiting[resource] if other == tx)
+    found = [other for other, held in locks.holders[resource] if other != tx and not compatible(held, mode)]
     for other, wanted in locks.waiting[resource]:
         if other == tx:
-            mode = wanted
             break
-        ahead.append((other, wanted))
-    return [other for other, held in ahead if other != tx and not compatible(held, mode)]
+        if not passes(mode, wanted):
+            found.append(other)
+    return found
 
 
 def _cycle(locks: Locks, start: int) -> list[int]:

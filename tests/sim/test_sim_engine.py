@@ -216,16 +216,18 @@ class TestConflicts:
     busy = Workload(users=30, think=1.0, ramp=30.0, duration=40.0, warmup=2.0, probes=())
 
     def test_clearing_refresh_loses_to_issuance_at_other_members(self) -> None:
-        """With the clear, some refreshes end in 500 and only refreshes do."""
+        """With the clear, some refreshes end in 500; others do where pages begin, in a few of a thousand."""
         simulation = simulate(topology(3, iam={"clear_access_tokens_on_refresh": True}), self.busy)
         assert outcomes(simulation, "refresh")["conflict"] > 20
-        assert "conflict" not in outcomes(simulation, "password")
-        assert "conflict" not in outcomes(simulation, "token-exchange")
+        for kind in ("password", "token-exchange"):
+            found = outcomes(simulation, kind)
+            assert found.get("conflict", 0) <= 0.02 * found["ok"]
 
-    def test_without_the_clear_there_is_no_conflict(self) -> None:
-        """Plain issuances share foreign-key parents only: all commit (T2)."""
+    def test_without_the_clear_there_is_hardly_a_conflict(self) -> None:
+        """Plain issuances share foreign-key parents (T2) and, now and then, the beginning of a page."""
         simulation = simulate(topology(3, iam={"clear_access_tokens_on_refresh": False}), self.busy)
-        assert outcomes(simulation, "refresh").keys() == {"ok"}
+        found = outcomes(simulation, "refresh")
+        assert found.get("conflict", 0) <= 0.02 * found["ok"]
 
     def test_one_member_has_lock_waits_but_no_conflict(self) -> None:
         """On a single node the others wait for the lock instead (T1')."""

@@ -27,14 +27,18 @@ class TestTokenScope:
         assert [rl.acquire(locks, tx, TOKEN_SCOPE, INSERT).granted for tx in (2, 3)] == [False, False]
         assert rl.release(locks, 1) == [(2, TOKEN_SCOPE), (3, TOKEN_SCOPE)]
 
-    def test_a_refresh_waits_for_uncommitted_inserts_and_later_inserts_wait_for_it(self) -> None:
-        """First come, first served: the waiting DELETE is not starved."""
+    def test_a_refresh_waits_until_no_insert_is_open_and_later_inserts_pass_it(self) -> None:
+        """The DELETE waits for a row, not at the end of the index, where inserts go.
+
+        Tried on MariaDB 10.11.19: inserts took a millisecond meanwhile, and the DELETE waited for them too.
+        """
         locks = rl.new_locks()
         rl.acquire(locks, 1, TOKEN_SCOPE, INSERT)
         assert not rl.acquire(locks, 2, TOKEN_SCOPE, RANGE).granted
-        assert not rl.acquire(locks, 3, TOKEN_SCOPE, INSERT).granted
-        assert rl.release(locks, 1) == [(2, TOKEN_SCOPE)]
-        assert rl.release(locks, 2) == [(3, TOKEN_SCOPE)]
+        assert rl.acquire(locks, 3, TOKEN_SCOPE, INSERT).granted
+        assert rl.release(locks, 1) == []
+        assert rl.release(locks, 3) == [(2, TOKEN_SCOPE)]
+        assert not rl.acquire(locks, 4, TOKEN_SCOPE, INSERT).granted
 
     def test_two_refreshes_run_one_after_the_other(self) -> None:
         """Both scan the same rows."""

@@ -1,8 +1,8 @@
 """Row locks, open transactions and group commit of a database member: `sim.engine.database`.
 
-There are two resources, the first rows of token_scope and all of it, and a transaction asks for each
-once, in this order: the queues of `sim.protocols.rowlocks` come down to two lists each (holders, then
-requests), and no deadlock can arise.
+There are two resources, the first rows of token_scope and all of it, and a transaction that scans asks for
+them in this order before it inserts: the queues of `sim.protocols.rowlocks` come down to two lists each
+(holders, then requests), and no deadlock can arise.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from sim.engine.compiled import claims
 from sim.engine.compiled import layout as w
-from sim.engine.compiled.cpus import submit
 from sim.engine.compiled.draws import cost
 from sim.engine.compiled.events import append, give, node, push, push_urgent, take
 from sim.engine.compiled.jit import Floats, Ints, kernel
@@ -102,8 +101,15 @@ def in_the_way(i64: Ints, f64: Floats, locks: int, owner: int, mode: int) -> boo
 @kernel
 def request(i64: Ints, f64: Floats, locks: int, owner: int, mode: int, in_front: bool) -> bool:
     """Ask for the lock at ``locks``: whether it is granted now, else the request waits."""
-    free = not in_the_way(i64, f64, locks, owner, mode)
-    if free and not in_front:
+    free = True
+    held = i64[locks]
+    while held:
+        if i64[held + w.N_A] != owner:
+            free = free and compatible(i64[held + w.N_B], mode)
+        elif i64[held + w.N_B] == mode or i64[held + w.N_B] != _INSERT:
+            return True
+        held = i64[held]
+    if free and not in_front and mode != _INSERT:  # inserts pass a scan that waits
         waiting = i64[locks + 2]
         while waiting:
             if not compatible(i64[waiting + w.N_B], mode):
@@ -146,10 +152,10 @@ def remove(i64: Ints, f64: Floats, head: int, owner: int) -> bool:
 
 
 @kernel
-def work(i64: Ints, f64: Floats, member: int, slot: int) -> None:
-    """Apply a write set: CPU, then its turn to commit."""
-    seconds = cost(i64, f64, f64[w.COST_APPLY], f64[w.COST_APPLY_CV], i64[member + w.B_APPLY_STREAM])
-    submit(i64, f64, i64[member + w.A_CPU], seconds, member, 0, w.JOB_APPLY, member, slot)
+def apply_cost(i64: Ints, f64: Floats, member: int, tx: int) -> float:
+    """CPU that applying a write set takes at the member this time."""
+    stream = i64[member + w.B_APPLY_STREAM]
+    return cost(i64, f64, f64[w.COST_APPLY], f64[w.COST_APPLY_CV], stream) * f64[tx + w.T_APPLY]
 
 
 @kernel
@@ -161,12 +167,7 @@ def granted(i64: Ints, f64: Floats, member: int, owner: int) -> None:
             call = i64[owner + w.T_CALL]
             push(i64, f64, 0.0, w.ANY_CALL, call, i64[call + w.C_TOKEN])
         return
-    slot = i64[member + w.B_QUEUE_HEAD]
-    while slot:
-        if i64[slot + w.W_STATE] == w.SLOT_APPLYING and i64[i64[slot + w.W_TX] + w.T_SEQNO] == -owner:
-            work(i64, f64, member, slot)
-            return
-        slot = i64[slot]
+    push(i64, f64, 0.0, w.APPLIER_GRANTED, member, -owner)
 
 
 @kernel
@@ -209,9 +210,21 @@ def clear_list(i64: Ints, f64: Floats, head: int) -> None:
 
 
 @kernel
+def end_gaps(i64: Ints, f64: Floats, tx: int) -> None:
+    """The transaction lets go of its gap locks."""
+    member = i64[tx + w.T_MEMBER]
+    if i64[tx + w.T_BELOW]:
+        i64[tx + w.T_BELOW] = 0
+        i64[member + w.B_BELOW] -= 1
+    if i64[member + w.B_SCANNER] == tx:
+        i64[member + w.B_SCANNER] = 0
+
+
+@kernel
 def end(i64: Ints, f64: Floats, tx: int) -> None:
     """The transaction is over: let go of its locks."""
     close(i64, f64, tx)
+    end_gaps(i64, f64, tx)
     unlock(i64, f64, i64[tx + w.T_MEMBER], tx)
 
 

@@ -10,7 +10,7 @@ from sim.engine.compiled import layout as w
 from sim.engine.compiled.control import KernelGroup
 from sim.engine.compiled.processes import Daemon, World
 from sim.program import VPN, Component
-from sim.protocols import evs, flowcontrol, membership
+from sim.protocols import evs, flowcontrol, gaps, membership
 from sim.protocols import replication as protocol
 
 HISTORY = 1 << 13
@@ -33,6 +33,10 @@ class Member(Daemon):
         memory.i64[here + w.B_CONNECTED] = 1
         rows = [data.get("token_scope_rows", 0) for data in world.program.services.values()]
         memory.i64[here + w.B_TOKEN_ROWS] = max(rows, default=0)
+        page_rows = int(world.program.arrays["page_rows"][0])
+        memory.i64[here + w.B_PAGE_ROWS] = page_rows
+        memory.i64[here + w.B_EDGE] = memory.ints([n for part in gaps.new_edge(page_rows) for n in part])
+        memory.i64[here + w.B_FAMILIES] = memory.ints([key for part in gaps.new_families() for key in part])
         memory.i64[here + w.B_FLUSH_STREAM] = memory.stream("flush", component.name)
         memory.i64[here + w.B_APPLY_STREAM] = memory.stream("apply", component.name)
         memory.i64[here + w.B_COMMIT_STREAM] = memory.stream("apply.commit", component.name)

@@ -48,7 +48,6 @@ class Deployment:
             database = self.databases[settings["database"]]
             member = database.member_for(component.site, component.index)
             self.replicas.append(Replica(world, component, settings, database, member))
-            memory.i64[w.REUSE_REFRESH] = settings["reuse_refresh_token"]
         self._background()
         self.proxies: list[Nginx] = []
         for component in self._of("nginx"):
@@ -121,7 +120,8 @@ class Deployment:
             memory.f64[row + 2], memory.f64[row + 3] = steps.app_cpu[number], steps.db_cpu[number]
             memory.f64[row + 4], memory.i64[row + 5] = steps.wait[number], steps.bytes[number]
             memory.f64[row + 6], memory.i64[row + 7] = steps.row_cpu[number], steps.rows[number]
-            memory.i64[row + 8] = steps.points[number]
+            memory.i64[row + 8], memory.f64[row + 9] = steps.points[number], steps.apply_factor[number]
+            memory.i64[row + 10] = steps.refresh_token[number]
         writing = writing_kinds(steps)
         memory.i64[w.WRITING] = memory.ints([kind in writing for kind in KINDS])
         variations = [value for kind in KINDS for value in program.demand_cv.get(kind, (0.0, 0.0))]

@@ -16,8 +16,8 @@ from sim.program import VPN
 
 _SERVER_ERROR, _UNAVAILABLE = plain_service.SERVER_ERROR, plain_service.UNAVAILABLE
 
-ROW_WORDS = 9
-"""Words of a row of the step tables: kind, trips, app, db, wait, bytes, row_cpu, rows, points."""
+ROW_WORDS = 11
+"""A row of the step tables: kind, trips, app, db, wait, bytes, row_cpu, rows, points, apply_factor, token."""
 
 
 @kernel

@@ -10,8 +10,7 @@ from sim.engine.compiled import layout as w
 from sim.engine.compiled.cleanup import key, loses, ordered
 from sim.engine.compiled.cpus import submit
 from sim.engine.compiled.database import (
-    abort,
-    brute_force_way,
+    apply_cost,
     clear_list,
     close,
     end,
@@ -19,11 +18,11 @@ from sim.engine.compiled.database import (
     release_transaction,
     request,
     unlock,
-    work,
 )
-from sim.engine.compiled.draws import cost
 from sim.engine.compiled.events import allocate, append, broadcast, give, push, take
+from sim.engine.compiled.gaps import arrive
 from sim.engine.compiled.jit import Floats, Ints, entry, inlined, kernel, twins
+from sim.engine.compiled.victims import clear, clear_gaps, clear_token_scope, let_go, locks_of
 from sim.protocols import certification, flowcontrol, membership, rowlocks
 from sim.protocols.flowcontrol import Flow
 
@@ -31,11 +30,9 @@ _made = twins(flowcontrol, ("queue_changed", "ordered", "is_paused"))
 flow_queue_changed = _made["queue_changed"]
 flow_ordered = _made["ordered"]
 flow_is_paused = _made["is_paused"]
-brute_force = twins(certification, ("brute_force",))["brute_force"]
 
 _INSERT, _RANGE = rowlocks.INSERT, rowlocks.RANGE
-_REPLICATING, _ORDERED = certification.REPLICATING, certification.ORDERED
-_REPLAY, _ROLLBACK = certification.REPLAY, certification.ROLLBACK
+_ORDERED = certification.ORDERED
 _MAX_LENGTH = certification.MAX_LENGTH
 _NOTHING, _STOP = flowcontrol.NOTHING, flowcontrol.STOP
 _OPERATIONAL, _PRIMARY = membership.OPERATIONAL, membership.PRIMARY
@@ -138,40 +135,51 @@ def certify(i64: Ints, f64: Floats, db: int, tx: int) -> None:
 
 @kernel
 def apply(i64: Ints, f64: Floats, member: int, slot: int) -> None:
-    """Begin to apply a write set; what holds its lock is in the way."""
+    """Begin to apply a write set."""
     i64[slot + w.W_STATE] = w.SLOT_APPLYING
     i64[member + w.B_APPLYING] += 1
     i64[member + w.B_QUEUE_WAITING] -= 1
+    seconds = apply_cost(i64, f64, member, i64[slot + w.W_TX])
+    submit(i64, f64, i64[member + w.A_CPU], seconds, member, 0, w.JOB_APPLY, member, slot)
+
+
+@kernel
+def place(i64: Ints, f64: Floats, member: int, slot: int) -> None:
+    """The rows of the token come last: what has locked their places is in the way."""
     tx = i64[slot + w.W_TX]
     seqno = i64[tx + w.T_SEQNO]
+    clear_gaps(i64, f64, member, tx)
+    arrive(i64, f64, member, tx)
     resource = i64[tx + w.T_RESOURCE]
-    locks = member + (w.B_FIRST_HEAD if resource == w.FIRST_ROWS else w.B_LOCKS_HEAD)
-    free = resource == w.NO_ROWS or request(i64, f64, locks, -seqno, _INSERT, True)
+    free = resource == w.NO_ROWS or request(i64, f64, locks_of(i64, f64, member, tx), -seqno, _INSERT, True)
     if i64[tx + w.T_CLEANS]:
         row = key(i64[tx + w.T_CLEANS], i64[tx + w.T_DELETES])
         clear(i64, f64, claims.seize(i64, f64, member, -seqno, row), seqno)
     if free:
-        work(i64, f64, member, slot)
-        return
-    # a range excludes all others: there is one holder in the way at most
-    clear(i64, f64, brute_force_way(i64, f64, locks, -seqno), seqno)
+        i64[slot + w.W_STATE] = w.SLOT_APPLIED
+        pump(i64, f64, member)
+    else:
+        clear_token_scope(i64, f64, member, tx)
 
 
 @kernel
-def clear(i64: Ints, f64: Floats, victim: int, seqno: int) -> None:
-    """A local transaction is in the way of the write set with ``seqno``; an applier never is."""
-    if victim > 0 and i64[victim + w.T_OPEN]:
-        member = i64[victim + w.T_MEMBER]
-        state = i64[victim + w.T_STATE]
-        if state == _REPLICATING:
-            state = _ORDERED
-        place = i64[victim + w.T_SEQNO]
-        fate = brute_force(state, place if place else seqno + 1, seqno)
-        if fate == _REPLAY:
-            i64[victim + w.T_REPLAY] = 1
-            unlock(i64, f64, member, victim)
-        elif fate == _ROLLBACK:
-            abort(i64, f64, victim)
+def lock_granted(i64: Ints, f64: Floats, member: int, seqno: int) -> None:
+    """The lock an applier waited for is there."""
+    slot = i64[member + w.B_QUEUE_HEAD]
+    while slot:
+        if i64[slot + w.W_STATE] == w.SLOT_APPLYING and i64[i64[slot + w.W_TX] + w.T_SEQNO] == seqno:
+            i64[slot + w.W_STATE] = w.SLOT_APPLIED
+            pump(i64, f64, member)
+            return
+        slot = i64[slot]
+
+
+@kernel
+def replayed(i64: Ints, f64: Floats, member: int, tx: int) -> None:
+    """A write set has been replayed."""
+    clear_gaps(i64, f64, member, tx)
+    clear_token_scope(i64, f64, member, tx)
+    flush(i64, f64, member, w.FLUSH_COMMIT, tx, 1)
 
 
 @kernel
@@ -233,7 +241,7 @@ def commit_slot(i64: Ints, f64: Floats, member: int, tx: int, local: int) -> Non
     if local and i64[tx + w.T_REPLAY] and passed:
         # replay: applied like a foreign one before the client gets its OK
         i64[tx + w.T_REPLAY] = 0
-        seconds = cost(i64, f64, f64[w.COST_APPLY], f64[w.COST_APPLY_CV], i64[member + w.B_APPLY_STREAM])
+        seconds = apply_cost(i64, f64, member, tx)
         submit(i64, f64, i64[member + w.A_CPU], seconds, member, 0, w.JOB_REPLAY, member, tx)
     elif not passed:
         committed_only(i64, f64, member, tx, local)
@@ -311,6 +319,8 @@ def delivered(i64: Ints, f64: Floats, db: int, index: int, payload: int) -> None
     if i64[member + w.B_RECEIVED] < i64[tx + w.T_SEQNO]:
         if i64[tx + w.T_MEMBER] == member:
             i64[tx + w.T_STATE] = _ORDERED
+            if i64[tx + w.T_REPLAY]:
+                let_go(i64, f64, tx)
         enqueue(i64, f64, member, i64[tx + w.T_SEQNO])
 
 
@@ -391,6 +401,8 @@ def forget_state(i64: Ints, f64: Floats, member: int) -> None:
             release_transaction(i64, f64, i64[waiting + w.N_B])
         waiting = i64[waiting]
     clear_list(i64, f64, member + w.B_FLUSH_HEAD)
+    i64[member + w.B_BELOW] = 0
+    i64[member + w.B_SCANNER] = 0
     while i64[member + w.B_OPEN_HEAD]:
         close(i64, f64, i64[member + w.B_OPEN_HEAD])
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.cpus import served
-from sim.engine.compiled.database import flush, release_transaction, start_flush
+from sim.engine.compiled.database import release_transaction, start_flush
 from sim.engine.compiled.endings import interrupt
 from sim.engine.compiled.events import drop_top, give, push
 from sim.engine.compiled.frontends import front_end, reverse_proxy, travel
-from sim.engine.compiled.galera import can_send, committed, pump
+from sim.engine.compiled.galera import can_send, committed, lock_granted, place, replayed
 from sim.engine.compiled.jit import Floats, Ints, entry, kernel
 from sim.engine.compiled.jobs import background
 from sim.engine.compiled.network import connecting, repair
@@ -61,10 +61,9 @@ def wake_cpu(i64: Ints, f64: Floats, cpu: int, number: int) -> None:
             i64[a + w.C_JOB] = 0
             push(i64, f64, 0.0, w.RESUME_CALL, a, b)
         elif kind == w.JOB_APPLY:
-            i64[b + w.W_STATE] = w.SLOT_APPLIED
-            pump(i64, f64, a)
+            place(i64, f64, a, b)
         else:
-            flush(i64, f64, a, w.FLUSH_COMMIT, b, 1)
+            replayed(i64, f64, a, b)
         job = after
 
 
@@ -167,6 +166,8 @@ def dispatch(i64: Ints, f64: Floats, code: int, a: int, b: int) -> int:
         acknowledged(i64, f64, a, b)
     elif code == w.STREAM_VISIBLE:
         stream_visible(i64, f64, a, b)
+    elif code == w.APPLIER_GRANTED:
+        lock_granted(i64, f64, a, b)
     else:
         return w.UP_PYTHON
     return 0

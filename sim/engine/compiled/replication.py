@@ -6,7 +6,7 @@ from __future__ import annotations
 from sim.engine import replication as plain
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.cleanup import ordered
-from sim.engine.compiled.database import end, flush, keep, release_transaction
+from sim.engine.compiled.database import apply_cost, end, flush, keep, release_transaction
 from sim.engine.compiled.draws import cost
 from sim.engine.compiled.events import append, give, node, push, push_urgent, take, wait_on
 from sim.engine.compiled.galera import history_entry, make_history
@@ -135,7 +135,7 @@ def stream_received(i64: Ints, f64: Floats, parcel: int) -> None:
         seconds = delay(i64, f64, VPN, i64[replica + w.A_SITE], site, _ACK_BYTES)
         push(i64, f64, seconds, w.STREAM_ACK, db, last)
     for position in range(first, last + 1):
-        seconds = cost(i64, f64, f64[w.COST_APPLY], f64[w.COST_APPLY_CV], i64[replica + w.B_APPLY_STREAM])
+        seconds = apply_cost(i64, f64, replica, i64[history_entry(i64, f64, db, position)])
         seconds += cost(i64, f64, f64[w.COST_COMMIT], f64[w.COST_COMMIT_CV], i64[replica + w.B_COMMIT_STREAM])
         done = max(now, f64[replica + w.B_APPLIER_FREE]) + seconds
         f64[replica + w.B_APPLIER_FREE] = done

@@ -10,11 +10,13 @@ from sim.engine.compiled import claims, pools
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.cleanup import commits, key
 from sim.engine.compiled.cpus import submit
-from sim.engine.compiled.database import keep, new_transaction, request
+from sim.engine.compiled.database import keep, new_transaction
 from sim.engine.compiled.endings import accepting, depart, fail, refuses, row_of
 from sim.engine.compiled.events import push, wait_on
 from sim.engine.compiled.galera import must_wait
+from sim.engine.compiled.gaps import family_of, insert_token
 from sim.engine.compiled.jit import Floats, Ints, kernel
+from sim.engine.compiled.locks import lock, locked, scan, sees
 from sim.engine.compiled.network import resume_later, round_trip, transfer
 from sim.engine.compiled.order import ask_causal, broadcast_payload, is_quiet
 from sim.engine.compiled.replication import written
@@ -31,8 +33,8 @@ _READ, _HASH, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
 )
 _WORK, _LOCK_INSERT, _LOCK_RANGE, _COMMIT = steps.WORK, steps.LOCK_INSERT, steps.LOCK_RANGE, steps.COMMIT
 _LOCK_OLDEST, _LOCK_ROW = steps.LOCK_OLDEST, steps.LOCK_ROW
+_HELD, _NEW = steps.HELD, steps.NEW
 _INSERT, _RANGE = rowlocks.INSERT, rowlocks.RANGE
-_LOCK_TIMEOUT = rowlocks.LOCK_WAIT_TIMEOUT
 _REPLICATING = certification.REPLICATING
 _STATEMENT = plain_service.STATEMENT_BYTES
 _STALE = plain_service.STALE
@@ -181,7 +183,7 @@ def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     if refuses(i64, f64, call, i64[call + w.C_KIND] != HEALTH):
         return fail(i64, f64, call, False)
     kind = i64[row]
-    if kind in (_LOCK_INSERT, _LOCK_RANGE):
+    if kind == _LOCK_RANGE:
         i64[call + w.C_PC] = w.PC_LOCK  # the scan is at the end of the index
         return True
     i64[call + w.C_PART] += 1
@@ -194,47 +196,6 @@ def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         pools.give_back(i64, f64, i64[replica + w.R_CONNECTIONS], False)
     i64[call + w.C_ROW] += 1
     i64[call + w.C_PC] = w.PC_STEP
-    return True
-
-
-@kernel
-def sees(i64: Ints, f64: Floats, member: int, tx: int) -> bool:
-    """Whether what the transaction wrote can be read at the member now."""
-    if not i64[i64[member + w.B_DATABASE] + w.E_GALERA]:
-        return i64[tx + w.T_COMMITTED] != 0
-    return i64[tx + w.T_MEMBER] == member or 0 < i64[tx + w.T_SEQNO] <= i64[member + w.B_VISIBLE]
-
-
-@kernel
-def lock(i64: Ints, f64: Floats, call: int, resource: int, mode: int, pc: int) -> bool:
-    """Take a lock, waiting for it as long as InnoDB does, then go on at ``pc``; whether that is at once."""
-    tx = i64[call + w.C_TX]
-    granted = request(i64, f64, i64[call + w.C_MEMBER] + resource, tx, mode, False)
-    return locked(i64, f64, call, granted, pc)
-
-
-@kernel
-def locked(i64: Ints, f64: Floats, call: int, granted: bool, pc: int) -> bool:
-    """Go on at ``pc`` with a lock, or wait for it; whether that is at once."""
-    if granted:
-        i64[call + w.C_PC] = pc
-        return True
-    i64[i64[call + w.C_TX] + w.T_LOCK_WAIT] = w.WAITING
-    i64[call + w.C_RET] = pc
-    i64[call + w.C_PC] = w.PC_LOCKED
-    push(i64, f64, _LOCK_TIMEOUT, w.ANY_CALL, call, i64[call + w.C_TOKEN])
-    return False
-
-
-@kernel
-def scan(i64: Ints, f64: Floats, call: int) -> bool:
-    """The clear-access-tokens delete reads all of token_scope."""
-    member, row = i64[call + w.C_MEMBER], row_of(i64, f64, call)
-    i64[call + w.C_TRIPS] = 0
-    f64[call + w.C_WORK_APP] = 0.0
-    f64[call + w.C_WORK_DB] = f64[row + 6] * i64[member + w.B_TOKEN_ROWS] * f64[call + w.C_DB]
-    f64[call + w.C_REST] = 0.0
-    i64[call + w.C_PC] = w.PC_STATEMENT_RUN
     return True
 
 
@@ -259,10 +220,11 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
     elif kind in (_CHECK_REFRESH, _CHECK_ACCESS):
         waits = i64[i64[member + w.B_DATABASE] + w.E_SYNC_WAIT] & 1
         i64[call + w.C_PC] = w.PC_CAUSAL if waits else w.PC_CHECK
-    elif kind in (_LOCK_INSERT, _LOCK_RANGE):
-        if f64[row + 6] == 0.0:
-            i64[call + w.C_PC] = w.PC_LOCK
-            return True
+    elif kind == _LOCK_INSERT:
+        family = family_of(i64, f64, call) if i64[row + 10] == _HELD else 0
+        insert_token(i64, f64, i64[call + w.C_TX], family, i64[row + 10] == _NEW)
+        i64[call + w.C_PC] = w.PC_LOCK
+    elif kind == _LOCK_RANGE:
         # the scan locks row by row: other scans wait at the first row, inserts only meet it at the end
         return lock(i64, f64, call, w.B_FIRST_HEAD, _RANGE, w.PC_SCAN)
     elif kind == _LOCK_OLDEST:
@@ -276,6 +238,7 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
     else:
         tx = i64[call + w.C_TX]
         i64[tx + w.T_ROWS] = i64[row + 7]
+        f64[tx + w.T_APPLY] = f64[row + 9]
         i64[tx + w.T_EMPTY] = 0 if commits(i64, f64, call, tx) else 1
         if i64[replica + w.R_TOGETHER]:
             i64[call + w.C_PC] = w.PC_COMMIT
@@ -421,10 +384,17 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     if pc == w.PC_SCAN:
         return scan(i64, f64, call)
     if pc == w.PC_LOCK:
-        inserting = i64[row_of(i64, f64, call)] == _LOCK_INSERT
         i64[i64[call + w.C_TX] + w.T_RESOURCE] = w.ALL_ROWS
+        if i64[row_of(i64, f64, call)] == _LOCK_RANGE:
+            i64[i64[call + w.C_MEMBER] + w.B_WAITS] = 1
+            return lock(i64, f64, call, w.B_LOCKS_HEAD, _RANGE, w.PC_SCANNED)
         i64[call + w.C_ROW] += 1
-        return lock(i64, f64, call, w.B_LOCKS_HEAD, _INSERT if inserting else _RANGE, w.PC_STEP)
+        return lock(i64, f64, call, w.B_LOCKS_HEAD, _INSERT, w.PC_STEP)
+    if pc == w.PC_SCANNED:
+        i64[i64[call + w.C_MEMBER] + w.B_SCANNER] = 0
+        i64[call + w.C_ROW] += 1
+        i64[call + w.C_PC] = w.PC_STEP
+        return True
     # PC_LOCKED
     tx = i64[call + w.C_TX]
     granted = i64[tx + w.T_LOCK_WAIT] == w.GRANTED

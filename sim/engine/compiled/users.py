@@ -11,8 +11,6 @@ from sim.engine.compiled.frontends import check_result
 from sim.engine.compiled.jit import Floats, Ints, kernel
 from sim.engine.compiled.requests import HEALTH, finish, new_call, release_call, remember, set_off
 
-_PASSWORD, _REFRESH = 1, 2  # places in sim.steps.KINDS
-
 
 @kernel
 def record(
@@ -150,11 +148,10 @@ def user_answered(i64: Ints, f64: Floats, user: int, call: int) -> None:
     good = i64[call + w.C_OUTCOME] == w.OK
     if good:
         tx = i64[call + w.C_TX]
-        kind = i64[call + w.C_KIND]
         if tx:
             release_transaction(i64, f64, i64[user + w.U_ACCESS])
             i64[user + w.U_ACCESS] = keep(i64, f64, tx)
-            if kind == _PASSWORD or (kind == _REFRESH and not i64[w.REUSE_REFRESH]):
+            if i64[tx + w.T_FRESH]:
                 release_transaction(i64, f64, i64[user + w.U_REFRESH])
                 i64[user + w.U_REFRESH] = keep(i64, f64, tx)
         i64[user + w.U_STEP] += 1
