@@ -30,6 +30,7 @@ from sim.steps import (
     WORK,
     Row,
     StepTables,
+    apply_factor,
 )
 from topologies.model import IndigoIam
 
@@ -153,7 +154,8 @@ def with_jobs(
                 found = (place, place)
             else:
                 extra.append([_read(FOUND_GONE, FOUND_GONE - 1, price)])
-                extra.append(_removal(part, price, calibration.statement_rtt.mean))
+                applying = apply_factor(profile, part.changes)
+                extra.append(_removal(part, price, calibration.statement_rtt.mean, applying))
                 found = (place, place + 1)
             for column, index in zip(("gone", "remove"), found, strict=True):
                 parts[column].append(index)
@@ -191,7 +193,7 @@ def _read(statements: int, framing: int, price: Prices) -> Row:
     )
 
 
-def _removal(part: Part, price: Prices, round_trip: float) -> list[Row]:
+def _removal(part: Part, price: Prices, round_trip: float, applying: float) -> list[Row]:
     """The transaction that deletes a row: it is looked up, locked by the first DELETE, deleted, committed."""
     look = part.statements - part.framing - part.dml + 1  # SET autocommit and the SELECTs
     rest = part.statements - look
@@ -217,7 +219,7 @@ def _removal(part: Part, price: Prices, round_trip: float) -> list[Row]:
             db_cpu=price.framing * (part.framing - 1) + price.dml * part.dml,
             wait=round_trip,
         ),
-        Row(COMMIT, bytes=part.bytes),
+        Row(COMMIT, bytes=part.bytes, apply_factor=applying),
     ]
 
 

@@ -168,6 +168,7 @@ class Part(Model):
         dml: of these, DELETEs.
         bytes: write set of a deleted row.
         keys: certification keys in it.
+        changes: rows in it, those of other tables that go with the row among them.
     """
 
     rows: Literal["access-tokens", "holders"] | None = None
@@ -177,16 +178,17 @@ class Part(Model):
     dml: Count = 0
     bytes: Count = 0
     keys: Count = 0
+    changes: Count = 0
 
     @model_validator(mode="after")
     def _order(self) -> Part:
         if self.framing + self.dml > self.statements:
             raise MisfitError([Misfit(("statements",), "fewer than framing and dml together", "more")])
-        if self.rows is not None and (self.dml < 1 or self.framing < 3 or not self.bytes):
+        if self.rows is not None and not (self.dml and self.framing >= 3 and self.bytes and self.changes):
             raise MisfitError(
-                [Misfit(("rows",), "rows are deleted in transactions", "dml, bytes, and framing: 3 or more")]
+                [Misfit(("rows",), "rows are deleted in transactions", "dml, bytes, changes and framing: 3")]
             )
-        if self.rows is None and (self.dml or self.load or self.bytes or self.keys):
+        if self.rows is None and any((self.dml, self.load, self.bytes, self.keys, self.changes)):
             raise MisfitError([Misfit(("rows",), "nothing is deleted", "`rows:`, or statements only")])
         return self
 

@@ -220,14 +220,14 @@ def _rows(
                     Row(
                         COMMIT,
                         bytes=step.bytes,
-                        apply_factor=_apply_factor(profile, step.rows),
+                        apply_factor=apply_factor(profile, step.rows),
                         rows=request.rows_added,
                     )
                 )
     return found
 
 
-def _apply_factor(profile: Profile, rows: int) -> float:
+def apply_factor(profile: Profile, rows: int) -> float:
     """Cost of applying ``rows`` rows; an access-token request's, which is calibrated, is the unit."""
     weights = profile.apply_weights
     return weights.of(rows) / weights.of(profile.requests["access-token"].write_rows) if weights else 1.0

@@ -19,6 +19,7 @@ from sim.profile import Profile
 from sim.program import Program, compile_program
 from sim.protocols import rowlocks
 from sim.protocols.expiry import HOLDERS, TOKENS
+from sim.steps import COMMIT, KINDS
 from topologies.model import Topology
 
 LIFETIME = 20.0
@@ -326,6 +327,15 @@ class TestSettings:
         parts = profiles.load("indigo-iam").jobs["clean-up"].parts
         removals = [part for part in parts if part.rows is not None]
         assert [part.load + part.statements for part in removals] == [52, 30]
+
+    def test_applying_a_delete_costs_by_its_rows(self) -> None:
+        """Five rows for a token with its scopes, ten for a holder; an access token's insert has eight."""
+        steps = compiled(topology({"a": 1}, {"a": 1})).steps
+        mine = slice(int(steps.first[len(KINDS)]), None)
+        weights = profiles.load("indigo-iam").apply_weights
+        assert weights is not None
+        expected = [weights.of(rows) / weights.of(8) for rows in (5, 10)]
+        assert steps.apply_factor[mine][steps.kind[mine] == COMMIT].tolist() == pytest.approx(expected)
 
     def test_the_labs_own_service_has_none(self) -> None:
         """No thread of it looks for expired tokens, so its profile has no jobs and its programs no tables."""
