@@ -60,15 +60,42 @@ def kept() -> Iterator[None]:
         heal(keep_clusters=False)
 
 
+HARNESS = f"""
+import sys, time
+from chaos.lab.kind import KindLab
+from experiments.faults import Partition
+from experiments.kubernetes_faults import NodePause
+from topologies.loader import load
+
+lab = KindLab()
+lab.up(load("{NAME}", size="lab"))
+print("up", flush=True)
+sys.stdin.readline()
+lab.inject(Partition(isolate=["cam"]))
+lab.inject(NodePause(node="cam/0"))
+print("broken", flush=True)
+time.sleep(600)
+"""
+
+
 @pytest.fixture(scope="module")
-def lab(kept: None) -> Iterator[KindLab]:
-    """The lab, up."""
-    lab = KindLab()
-    try:
-        lab.up(topology())
-        yield lab
-    finally:
-        lab.down()
+def harness(kept: None) -> Iterator[subprocess.Popen[str]]:
+    """The process that has brought the lab up; at a line it breaks a link and a node."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HARNESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == "up"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def lab(harness: subprocess.Popen[str]) -> KindLab:
+    """The lab, up: as another process than the one that has it sees it."""
+    return KindLab()
 
 
 def state_of(lab: KindLab, component: str) -> str:
@@ -282,20 +309,14 @@ def test_a_killed_gateway_is_replaced_and_restores_the_link(lab: KindLab) -> Non
     until(lambda: {one.state for one in lab.status()} == {"up"}, "everything up")
 
 
-def test_what_a_sigkill_leaves_is_put_right(lab: KindLab) -> None:
+def test_what_a_sigkill_leaves_is_put_right(lab: KindLab, harness: subprocess.Popen[str]) -> None:
     """The harness is killed with a node frozen and a link cut: heal puts both right, down leaves nothing."""
-    lab.down()
-    program = (
-        "import time; from chaos.lab.kind import KindLab; from topologies.loader import load\n"
-        "from experiments.faults import Partition; from experiments.kubernetes_faults import NodePause\n"
-        "lab = KindLab(); lab.up(load('iris-2site-kubernetes', size='lab'))\n"
-        "lab.inject(Partition(isolate=['cam'])); lab.inject(NodePause(node='cam/0'))\n"
-        "print('broken', flush=True); time.sleep(600)"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as harness:
-        assert harness.stdout is not None
-        assert harness.stdout.readline().strip() == "broken"
-        os.kill(harness.pid, signal.SIGKILL)
+    assert harness.stdin is not None and harness.stdout is not None
+    harness.stdin.write("\n")
+    harness.stdin.flush()
+    assert harness.stdout.readline().strip() == "broken"
+    os.kill(harness.pid, signal.SIGKILL)
+    harness.wait()
     node = node_name("cam", 0)
     assert docker.inspect([node])[0].state == "paused"
     done = heal()
@@ -324,7 +345,7 @@ def test_a_sigkill_while_clusters_are_made_leaves_nothing(kept: None) -> None:
     heal(keep_clusters=False)
     program = (
         "from chaos.lab.kind import KindLab; from topologies.loader import load\n"
-        "KindLab().up(load('iris-2site-kubernetes', size='lab'))"
+        f"KindLab().up(load('{NAME}', size='lab'))"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as harness:
         until(lambda: docker.nodes(namespaces.PREFIX) or harness.poll() is not None, "a node", 90.0)
