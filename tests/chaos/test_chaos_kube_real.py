@@ -487,7 +487,7 @@ def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Pa
     assert 0.5 < measured["time_to{event=pod.ready}@whole"]["value"] < 25.0
     assert 0.2 < measured["availability{flow=health}@whole"]["value"] < 1.0
     assert measured["lost_commits@whole"]["value"] == 0.0, done.stderr  # the database was asked
-    assert measured["time_to{event=galera.view}@whole"]["value"] is None  # predicted; nobody looks for it here
+    assert measured["time_to{event=galera.view}@whole"]["value"] is None  # nobody looks for it here
 
     for version, kind in KINDS:
         if (version, kind) != ("v1", "PersistentVolumeClaim"):  # goes when its pod has gone
