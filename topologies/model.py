@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 from topologies.base import NAME_PATTERN as NAME_PATTERN
 from topologies.base import Model as Model
 from topologies.base import Name as Name
-from topologies.errors import Misfit, MisfitError
 from topologies.kubernetes import Kubernetes as Kubernetes
 from topologies.quantities import Bandwidth, Duration, Ratio, Size
 
@@ -109,19 +108,8 @@ class IndigoIam(Model):
     reuse_refresh_token: bool = True
     token_scope_rows: int = Field(0, ge=0)
     access_token_lifetime: Duration = Field(3600.0, ge=1.0)
-    token_cleanup_period: Duration | None = None
-    notification_task_delay: Duration | None = None
-
-    @model_validator(mode="after")
-    def _periods(self) -> IndigoIam:
-        short = [
-            Misfit((name,), "shorter than a millisecond", "1ms or more")
-            for name in ("token_cleanup_period", "notification_task_delay")
-            if (value := getattr(self, name)) is not None and value < 1e-3
-        ]
-        if short:
-            raise MisfitError(short)
-        return self
+    token_cleanup_period: Duration | None = Field(None, ge=1e-3)
+    notification_task_delay: Duration | None = Field(None, ge=1e-3)
 
 
 class Galera(Model):

@@ -28,6 +28,7 @@ def topology_schema() -> dict[str, Any]:
         _describe(part)
     for part in _inside(schema):
         part.pop("discriminator", None)  # a word of OpenAPI, which editors flag
+        part.pop("ge", None)  # the bound of a quantity that may be left out: there is no such word
         if isinstance(part.get("default"), float) and "anyOf" in part:
             example = part["anyOf"][0].get("examples", [None])[0]
             part["default"] = write(part["default"], _UNITS[example])
