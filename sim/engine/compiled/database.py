@@ -177,15 +177,18 @@ def let_go(i64: Ints, f64: Floats, member: int, locks: int, owner: int) -> None:
     waited = remove(i64, f64, locks + 2, owner)
     if not (held or waited):
         return
-    while True:
-        first = i64[locks + 2]
-        if not first or in_the_way(i64, f64, locks, i64[first + w.N_A], i64[first + w.N_B]):
-            return
-        i64[locks + 2] = i64[first]
-        if not i64[first]:
-            i64[locks + 3] = 0
-        append(i64, f64, locks, first)
-        granted(i64, f64, member, i64[first + w.N_A])
+    before = 0
+    item = i64[locks + 2]
+    while item:
+        after, mode = i64[item], i64[item + w.N_B]
+        # who goes on waiting keeps ranges back, not inserts
+        if (before and mode != _INSERT) or in_the_way(i64, f64, locks, i64[item + w.N_A], mode):
+            before = item
+        else:
+            claims.unlink(i64, f64, locks + 2, before, item)
+            append(i64, f64, locks, item)
+            granted(i64, f64, member, i64[item + w.N_A])
+        item = after
 
 
 @kernel
