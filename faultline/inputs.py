@@ -28,7 +28,7 @@ from sim.steps import refusal
 from topologies.errors import InputError, Misfit
 from topologies.loader import SizeName, is_there, locate
 from topologies.loader import load as load_topology
-from topologies.model import Topology
+from topologies.model import IndigoIam, Topology
 from topologies.quantities import RATIO_UNITS, parse
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ def prepare(
         profile=load_profile(profile),
         platform=platform_of(backend, timeline),
     )
-    refused = refusal(experiment.workload, inputs.demands)
+    identity = next(iter(topology.services_of(IndigoIam).values()), None)
+    refused = refusal(experiment.workload, inputs.demands, identity) if identity is not None else ""
     if refused:
         raise InputError(refused, file=str(experiment.file), path="workload.flow")
     return inputs

@@ -367,7 +367,7 @@ class Profile(Model):
             services = topology.services.values() if topology is not None else ()
             iam = next((s for s in services if isinstance(s, IndigoIam)), None)
             reuse = iam is None or iam.reuse_refresh_token
-            clear = iam is None or iam.clear_access_tokens_on_refresh
+            clear = iam is None or iam.clears_access_tokens
             requests = dict(calibration.requests)
             kinds: tuple[Request, ...] = (*self.requests, "refresh")
             for kind in kinds:

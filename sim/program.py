@@ -193,7 +193,7 @@ def compile_program(
         raise ValueError(f"a prediction needs exactly one indigo-iam service, the topology has {len(iams)}")
     if not any(isinstance(service, Haproxy) for service in services.values()):
         raise ValueError("a prediction needs a haproxy service in front of the identity service")
-    refused = refusal(workload, calibration)
+    refused = refusal(workload, calibration, iams[0])
     if refused:
         raise ValueError(refused)
     sites = tuple(topology.sites)
@@ -208,7 +208,9 @@ def compile_program(
         components, cpus = pods.pod_stations(topology, components, calibration, size)
         costs |= pods.pod_costs(calibration)
     arrays = cpus | _paths(topology, sites, calibration)
-    steps, jobs = with_jobs(compile_steps(iams[0], calibration), iams[0], calibration)
+    database = services[iams[0].database]
+    assert isinstance(database, Galera | MariadbReplication)
+    steps, jobs = with_jobs(compile_steps(iams[0], calibration, database.isolation), iams[0], calibration)
     arrays["page_rows"] = np.array([gaps.page_rows((calibration.profile or profiles.load()).token_row)])
     arrays |= {f"step_{name}": array for name, array in vars(steps).items()}
     if jobs is not None:

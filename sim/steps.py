@@ -18,7 +18,8 @@ from experiments.workload import STEPS, Request, Workload
 from sim import profile as profiles
 from sim.calibration import Calibration, Demand
 from sim.profile import Profile, RequestProfile
-from topologies.model import IndigoIam
+from sim.profile_steps import Commit, Work
+from topologies.model import IndigoIam, Isolation
 
 READ, HASH, CHECK_REFRESH, CHECK_ACCESS, BEGIN, WORK, LOCK_INSERT, LOCK_RANGE, COMMIT = range(9)
 """Kinds of step: statements outside the write transaction; checking a password; reading a token by
@@ -31,6 +32,9 @@ NO_TOKEN, HELD, NEW = range(3)
 LOCK_OLDEST, LOCK_ROW = 9, 10
 """Kinds of step of background jobs (`sim.jobs`): deleting the oldest rows of token_scope, where that scan
 begins; deleting one row by its key."""
+
+SCAN_ROWS = 11
+"""Kind of step: the scan of LOCK_RANGE at READ COMMITTED."""
 
 KINDS: tuple[Request, ...] = (
     "access-token",
@@ -48,11 +52,11 @@ MOST_SIGNING = 0.5
 """A signature takes at most this share of what a request costs the service."""
 
 
-def refusal(workload: Workload, calibration: Calibration) -> str:
+def refusal(workload: Workload, calibration: Calibration, iam: IndigoIam) -> str:
     """Why ``workload`` cannot be simulated with these demands, empty when it can."""
     profile = calibration.profile or profiles.load()
     for kind in STEPS[workload.flow]:
-        reason = profile.refuse(kind)
+        reason = profile.refuse(kind) or ("" if iam.store_access_tokens else _refuse_unstored(kind, profile))
         if reason:
             return f"the flow {workload.flow} cannot be predicted: {reason}"
     return ""
@@ -114,27 +118,36 @@ class Row(NamedTuple):
     refresh_token: int = NO_TOKEN
 
 
-def compile_steps(iam: IndigoIam, calibration: Calibration) -> StepTables:
+def compile_steps(
+    iam: IndigoIam, calibration: Calibration, isolation: Isolation = "repeatable-read"
+) -> StepTables:
     """Lay out the steps of every request kind with the demands of ``calibration``.
 
     CPU is shared out by statements, after the password hash (before the transaction), the signature
     (inside it) and what the profile names as extra have been taken out. Where the profile does not say
     what the hash costs, it is what a password request costs beyond its statements, priced as in an
     access-token request.
+
+    Args:
+        iam: settings of the service.
+        calibration: demands.
+        isolation: of the database's transactions.
     """
     profile = calibration.profile or profiles.load()
+    stored = iam.store_access_tokens
     rows: list[Row] = []
     first = [0]
     for kind in KINDS:
-        request = profile.request(
-            kind, reuse=iam.reuse_refresh_token, clear=iam.clear_access_tokens_on_refresh
-        )
+        request = profile.request(kind, reuse=iam.reuse_refresh_token, clear=iam.clears_access_tokens)
         if request is not None and kind in calibration.requests:
             token = NEW if kind == "password" else NO_TOKEN
             if kind == "refresh":
                 token = HELD if iam.reuse_refresh_token else NEW
-            rows += _rows(profile, request, calibration.requests[kind], calibration, token)
+            found = _rows(profile, request, calibration.requests[kind], calibration, token)
+            rows += found if stored else _unstored(kind, request, profile, found)
         first.append(len(rows))
+    if isolation == "read-committed":
+        rows = [_read_committed(row) for row in rows]
     kinds, trips, app_cpu, db_cpu, wait, size, apply_factor, row_cpu, added, points, tokens = zip(
         *rows, strict=True
     )
@@ -244,6 +257,79 @@ def _points(request: RequestProfile) -> dict[int, int]:
     work = [place for place, step in enumerate(request.steps) if step.do == "work"]
     if work:
         found[work[0]] = 1
+    return found
+
+
+def _read_committed(row: Row) -> Row:
+    """The same step at READ COMMITTED.
+
+    The clear-access-tokens delete still reads every row, and waits for those that another one has
+    deleted, but locks no gap that a new row would go to (facts/iam.md 2.1, T1 and T1').
+    """
+    return row._replace(kind=SCAN_ROWS) if row.kind == LOCK_RANGE else row
+
+
+TRANSACTION = 3
+"""Statements that begin and end a transaction (facts/iam.md section 1); the rest of a write transaction's
+framing is `SELECT LAST_INSERT_ID()`."""
+
+
+def _refuse_unstored(kind: Request, profile: Profile) -> str:
+    """Why ``kind`` cannot be predicted without stored access tokens, empty when it can."""
+    if kind == "revoke":
+        return "what it costs to revoke a token that is not stored was not measured"
+    request = profile.request(kind, clear=False)
+    if request is not None and (
+        request.writes and not any(isinstance(step, Work) and step.dml for step in request.steps)
+    ):
+        return f"the service profile {profile.profile} does not tell which statements change rows"
+    return ""
+
+
+def _unstored(kind: Request, request: RequestProfile, profile: Profile, rows: list[Row]) -> list[Row]:
+    """The steps when access tokens are not stored but checked by their signature (facts/iam.md section 4).
+
+    No token that is looked up can be stale then. Only a request that makes a refresh token still writes: a
+    password grant, and a refresh that rotates. Taken away are the statements that write an access token
+    (all that write, where nothing else is written) and the SELECT LAST_INSERT_ID() after it. What still
+    writes keeps the place of its insert, and with it the rare conflict there (an upper bound).
+    """
+    keeps = kind == "password" or request is profile.refresh.rotate
+    scopes = request.rows_added if kind == "password" else profile.refresh.reuse.rows_added
+    pairs = list(zip(request.steps, rows, strict=True))
+    works = [(step, row) for step, row in pairs if isinstance(step, Work)]
+    whole = {name: sum(getattr(step, name) for step, _ in works) for name in ("statements", "framing", "dml")}
+    dml = min(whole["dml"], 1 + scopes) if keeps else whole["dml"]
+    ids = 1 if keeps else max(0, whole["framing"] - TRANSACTION)
+    found: list[Row] = []
+    for step, row in pairs:
+        if isinstance(step, Work) and step is works[0][0]:
+            before = step.model_copy(update=whole)
+            after = step.model_copy(
+                update={
+                    "statements": whole["statements"] - dml - ids,
+                    "framing": max(0, whole["framing"] - ids),
+                    "dml": whole["dml"] - dml,
+                }
+            )
+            weights = profile.db_weights
+            share = after.statements / before.statements
+            read = next(one for one in rows if one.kind == READ)
+            per_statement = read.app_cpu / max(1, read.trips)
+            found.append(
+                row._replace(
+                    kind=WORK if keeps else READ,
+                    trips=after.statements - keeps,  # COMMIT's round trip belongs to the commit
+                    app_cpu=max(0.0, sum(one.app_cpu for _, one in works) - per_statement * (dml + ids)),
+                    db_cpu=sum(one.db_cpu for _, one in works)
+                    * (weights.of(after) / weights.of(before) if weights else share),
+                    wait=sum(one.wait for _, one in works) * share,
+                )
+            )
+        elif isinstance(step, Commit) and keeps:
+            found.append(row._replace(apply_factor=apply_factor(profile, step.rows - 1 - scopes), rows=0))
+        elif row.kind in (READ, HASH, CHECK_REFRESH) or (keeps and row.kind in (BEGIN, LOCK_INSERT)):
+            found.append(row)
     return found
 
 

@@ -95,6 +95,10 @@ class IndigoIam(Model):
             (`IAM_TOKEN_CLEANUP_PERIOD_MSEC`); the service profile's when not given, 300 s for INDIGO IAM.
         notification_task_delay: pause between two looks for pending notifications
             (`IAM_NOTIFICATION_TASK_DELAY`); the service profile's when not given, 5 s for INDIGO IAM.
+        store_access_tokens: keep access tokens in the database (`IAM_ACCESS_TOKEN_STORE_ON_DATABASE`, from
+            1.14 on; always before). Without it they are checked offline, requests that give no refresh
+            token write nothing, and a refresh clears nothing (facts/iam.md section 4). Predicted only:
+            the lab's service stores them.
     """
 
     kind: Literal["indigo-iam"]
@@ -110,10 +114,25 @@ class IndigoIam(Model):
     access_token_lifetime: Duration = Field(3600.0, ge=1.0)
     token_cleanup_period: Duration | None = Field(None, ge=1e-3)
     notification_task_delay: Duration | None = Field(None, ge=1e-3)
+    store_access_tokens: bool = True
+
+    @property
+    def clears_access_tokens(self) -> bool:
+        """Whether a refresh deletes access tokens: there must be some."""
+        return self.store_access_tokens and self.clear_access_tokens_on_refresh
+
+
+Isolation = Literal["repeatable-read", "read-committed"]
+"""`transaction_isolation` of a MariaDB server; its default is the first."""
 
 
 class Galera(Model):
-    """A MariaDB Galera cluster (defaults: galera-4 26.4 provider options, components.md 1.9)."""
+    """A MariaDB Galera cluster (defaults: galera-4 26.4 provider options, components.md 1.9).
+
+    Attributes:
+        isolation: with `read-committed` the scan of clear-access-tokens locks the rows it deletes, not the
+            gaps: it no longer stands in the way of token issuances, here or applied (facts/iam.md 2.1, T1).
+    """
 
     kind: Literal["galera"]
     members: dict[Name, Annotated[int, Field(ge=1, le=16)]]
@@ -129,10 +148,11 @@ class Galera(Model):
     retry_autocommit: int = Field(1, ge=0)
     sync_wait: int = Field(0, ge=0, le=15)
     flush_log_at_trx_commit: Literal[0, 1, 2] = 1
+    isolation: Isolation = "repeatable-read"
 
 
 class MariadbReplication(Model):
-    """MariaDB primary and replicas (defaults: components.md 2.1)."""
+    """MariaDB primary and replicas (defaults: components.md 2.1). `isolation`: as of `Galera`."""
 
     kind: Literal["mariadb-replication"]
     primary: Name
@@ -141,6 +161,7 @@ class MariadbReplication(Model):
     semi_sync_timeout: Duration = 10.0
     slave_parallel_threads: int = Field(0, ge=0)
     flush_log_at_trx_commit: Literal[0, 1, 2] = 1
+    isolation: Isolation = "repeatable-read"
 
 
 class RedisSentinel(Model):

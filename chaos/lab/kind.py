@@ -38,9 +38,9 @@ from chaos.lab.kind_bringup import KindBringup, balancers
 from chaos.lab.layout import HTTP_PORT, Layout
 from chaos.lab.state import LabState, Running
 from chaos.measure import consistency, pods
-from chaos.services import deployment
+from chaos.services import deployment, iam
 from experiments.observation import KUBERNETES
-from topologies.model import Haproxy, Topology
+from topologies.model import Haproxy, IndigoIam, Topology
 
 IN_PODS = frozenset(
     (
@@ -268,6 +268,8 @@ def ensure_fits(topology: Topology, directory: Path) -> None:
         LabError: the message says what to change.
     """
     gateways.ensure_carried(topology)
+    for name, service in topology.services_of(IndigoIam).items():
+        iam.ensure_buildable(name, service)
     _addresses(topology)
     balancers(topology, Layout(tuple(topology.sites), directory))
 

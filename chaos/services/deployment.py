@@ -96,6 +96,7 @@ def plan(topology: Topology, layout: Layout) -> Deployment:
                 caches += redis.daemons(name, service, layout)
                 sentinels += sentinel.daemons(name, service, layout)
             case IndigoIam(database=database, sessions=sessions):
+                iam.ensure_buildable(name, service)
                 members = services[database]
                 store = services[sessions] if sessions is not None else None
                 assert isinstance(members, Galera | MariadbReplication)

@@ -109,7 +109,9 @@ def options(
             translated on the way, as that of a Kubernetes Service is.
     """
     return {
-        **mariadb.settings(home, listen or address, connections, model.flush_log_at_trx_commit),
+        **mariadb.settings(
+            home, listen or address, connections, model.flush_log_at_trx_commit, model.isolation
+        ),
         "skip-log-bin": "ON",
         "wsrep-on": "ON",
         "wsrep-provider": PROVIDER,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from chaos.errors import LabError
 from chaos.iam.schema import Seed, script
 from chaos.lab.layout import IAM_PORT, MARIADB_PORT, SENTINEL_PORT, SERVICE_NAME, Layout
 from chaos.services import http, mariadb
@@ -16,6 +17,19 @@ from topologies.model import Galera, IndigoIam, MariadbReplication, RedisSentine
 
 KEY_FILE = "signing-key.pem"
 """One key for all replicas, in the lab's directory (INDIGO: the same JWKS file everywhere)."""
+
+
+def ensure_buildable(name: str, model: IndigoIam) -> None:
+    """Check that the lab's service can be what ``model`` asks for.
+
+    Raises:
+        LabError: it cannot; the message says what to change.
+    """
+    if not model.store_access_tokens:
+        raise LabError(
+            "the lab's identity service stores its access tokens: "
+            f"set services.{name}.store_access_tokens=true (`faultline predict` knows both)"
+        )
 
 
 def daemons(

@@ -11,6 +11,7 @@ import pymysql
 from chaos.errors import LabError
 from chaos.lab.layout import MARIADB_PORT
 from chaos.services.daemon import Condition, Daemon
+from topologies.model import Isolation
 
 USER = "mysql"
 """Account the server runs as: the rsync state transfer refuses to work as root (facts/lab.md)."""
@@ -27,7 +28,9 @@ INNODB_LOG_SIZE = "32M"
 _ANSWER_WITHIN = 2.0
 
 
-def settings(home: PurePath, address: str, connections: int, flush: int) -> dict[str, object]:
+def settings(
+    home: PurePath, address: str, connections: int, flush: int, isolation: Isolation
+) -> dict[str, object]:
     """The settings every server has.
 
     Args:
@@ -35,6 +38,7 @@ def settings(home: PurePath, address: str, connections: int, flush: int) -> dict
         address: to listen on.
         connections: client connections to allow.
         flush: innodb_flush_log_at_trx_commit.
+        isolation: of transactions that ask for none, as the identity service's.
     """
     return {
         "datadir": home / "data",
@@ -53,6 +57,7 @@ def settings(home: PurePath, address: str, connections: int, flush: int) -> dict
         "binlog-format": "ROW",
         "innodb-autoinc-lock-mode": 2,
         "innodb-flush-log-at-trx-commit": flush,
+        "transaction-isolation": isolation.upper(),
         # Small: the whole data set fits, and the machine holds one server per site.
         "innodb-buffer-pool-size": "64M",
         "innodb-log-file-size": INNODB_LOG_SIZE,

@@ -62,7 +62,7 @@ def options(
         init_file: a replica's script that makes it follow its primary; None makes it the primary.
     """
     found: dict[str, object] = {
-        **mariadb.settings(home, address, connections, model.flush_log_at_trx_commit),
+        **mariadb.settings(home, address, connections, model.flush_log_at_trx_commit, model.isolation),
         "server-id": number,
         "log-bin": "binlog",
         "log-slave-updates": "ON",

@@ -270,6 +270,12 @@ class Replica(Daemon):
                     transaction.resource = TOKEN_SCOPE
                     yield from member.lock(transaction, rowlocks.RANGE)
                     member.gaps.passed()
+                elif kind == table.SCAN_ROWS:
+                    # READ COMMITTED: what it deletes stays locked; what it passes, and the gaps, do not.
+                    assert transaction is not None
+                    yield from member.lock(transaction, rowlocks.RANGE, TOKEN_SCOPE_ROWS)
+                    if row_cpu:
+                        yield from self._statements(call, 0, 0.0, row_cpu * member.token_scope_rows, 0.0)
                 elif kind == table.LOCK_INSERT:
                     assert transaction is not None
                     family = self._family(call) if token == table.HELD else 0

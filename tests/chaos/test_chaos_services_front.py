@@ -316,3 +316,10 @@ def test_without_a_balancer_users_would_find_nothing() -> None:
     rest = {name: one for name, one in topology.services.items() if not isinstance(one, DnsBalancer)}
     with pytest.raises(LabError, match="dns-balancer"):
         deployment.plan(topology.model_copy(update={"services": rest}), Layout.of(topology, Path("/lab")))
+
+
+def test_a_service_that_does_not_store_its_tokens_cannot_be_run() -> None:
+    """The lab's stores them: refused before anything starts, with what to set."""
+    topology = load("iris-3site-galera", size="lab").with_("services.iam.store_access_tokens=false")
+    with pytest.raises(LabError, match=r"services\.iam\.store_access_tokens=true"):
+        deployment.plan(topology, Layout.of(topology, Path("/lab")))

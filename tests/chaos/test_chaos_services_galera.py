@@ -62,12 +62,15 @@ def test_every_timer_of_the_model_reaches_the_provider() -> None:
 
 def test_server_settings_come_from_the_model() -> None:
     """What the SQL side is asked for in the topology stands in the option file."""
-    model = galera_model(slave_threads=4, retry_autocommit=0, sync_wait=7, flush_log_at_trx_commit=2)
+    model = galera_model(
+        slave_threads=4, retry_autocommit=0, sync_wait=7, flush_log_at_trx_commit=2
+    ).model_copy(update={"isolation": "read-committed"})
     options = options_of(galera.daemons("db", model, LAYOUT, 80)[1].files["my.cnf"])
     assert options["wsrep-slave-threads"] == "4"
     assert options["wsrep-retry-autocommit"] == "0"
     assert options["wsrep-sync-wait"] == "7"
     assert options["innodb-flush-log-at-trx-commit"] == "2"
+    assert options["transaction-isolation"] == "READ-COMMITTED"
     assert int(options["max-connections"]) >= 80
     assert options["wsrep-node-address"] == "198.19.2.1"
     assert options["skip-log-bin"] == "ON"

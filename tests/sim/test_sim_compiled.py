@@ -177,6 +177,7 @@ def programs(draw: st.DrawFn) -> tuple[Program, int, float]:
             "semi_sync_timeout": draw(st.sampled_from([1.0, 10.0])),
             "flush_log_at_trx_commit": draw(st.sampled_from([1, 2])),
         }
+    database["isolation"] = draw(st.sampled_from(["repeatable-read", "read-committed"]))
     replicas = {site: draw(st.integers(1, 2)) for site in sites}
     services: dict[str, Any] = {
         "iam": {

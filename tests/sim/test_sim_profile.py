@@ -212,8 +212,8 @@ class TestRefusals:
     def test_login_is_refused_with_the_reason(self, topology: Topology) -> None:
         """It was not measured."""
         calibration = load("indigo-iam").calibrated(Calibration.default(), topology)
-        assert "not measured" in refusal(Workload(flow="login"), calibration)
-        assert refusal(Workload(flow="workflow"), calibration) == ""
+        assert "not measured" in refusal(Workload(flow="login"), calibration, iam_of(topology))
+        assert refusal(Workload(flow="workflow"), calibration, iam_of(topology)) == ""
 
 
 class TestTokenUse:

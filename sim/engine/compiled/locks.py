@@ -3,6 +3,7 @@
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+from sim import steps
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.database import request
 from sim.engine.compiled.endings import row_of
@@ -11,6 +12,7 @@ from sim.engine.compiled.gaps import begin_scan, family_of
 from sim.engine.compiled.jit import Floats, Ints, kernel
 from sim.protocols import rowlocks
 
+_LOCK_RANGE = steps.LOCK_RANGE
 _LOCK_TIMEOUT = rowlocks.LOCK_WAIT_TIMEOUT
 
 
@@ -47,9 +49,15 @@ def locked(i64: Ints, f64: Floats, call: int, granted: bool, pc: int) -> bool:
 def scan(i64: Ints, f64: Floats, call: int) -> bool:
     """The clear-access-tokens delete reads all of token_scope."""
     member, row = i64[call + w.C_MEMBER], row_of(i64, f64, call)
-    begin_scan(i64, f64, i64[call + w.C_TX], family_of(i64, f64, call))
+    gaps = i64[row] == _LOCK_RANGE
+    if gaps:
+        begin_scan(i64, f64, i64[call + w.C_TX], family_of(i64, f64, call))
     if f64[row + 6] == 0.0:
-        i64[call + w.C_PC] = w.PC_LOCK
+        if gaps:
+            i64[call + w.C_PC] = w.PC_LOCK
+        else:
+            i64[call + w.C_ROW] += 1
+            i64[call + w.C_PC] = w.PC_STEP
         return True
     i64[call + w.C_TRIPS] = 0
     f64[call + w.C_WORK_APP] = 0.0

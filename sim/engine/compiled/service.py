@@ -33,6 +33,7 @@ _READ, _HASH, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
 )
 _WORK, _LOCK_INSERT, _LOCK_RANGE, _COMMIT = steps.WORK, steps.LOCK_INSERT, steps.LOCK_RANGE, steps.COMMIT
 _LOCK_OLDEST, _LOCK_ROW = steps.LOCK_OLDEST, steps.LOCK_ROW
+_SCAN_ROWS = steps.SCAN_ROWS
 _HELD, _NEW = steps.HELD, steps.NEW
 _INSERT, _RANGE = rowlocks.INSERT, rowlocks.RANGE
 _REPLICATING = certification.REPLICATING
@@ -224,7 +225,7 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
         family = family_of(i64, f64, call) if i64[row + 10] == _HELD else 0
         insert_token(i64, f64, i64[call + w.C_TX], family, i64[row + 10] == _NEW)
         i64[call + w.C_PC] = w.PC_LOCK
-    elif kind == _LOCK_RANGE:
+    elif kind in (_LOCK_RANGE, _SCAN_ROWS):
         # the scan locks row by row: other scans wait at the first row, inserts only meet it at the end
         return lock(i64, f64, call, w.B_FIRST_HEAD, _RANGE, w.PC_SCAN)
     elif kind == _LOCK_OLDEST:
