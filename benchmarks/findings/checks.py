@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.findings.study import Estimated, Results
+from benchmarks.findings.study import Estimated, Key, Results
 from sim.statistics import confidence_interval
 
-Case = tuple[str, str, str]
+Expect = Literal["above", "below", "near"]
 Outcome = Literal["agrees", "disagrees", "open"]
 
 
@@ -21,34 +21,42 @@ class Effect:
     Attributes:
         what: in words.
         metric: of both cases.
-        first, second: (set-up, flow, pause).
+        first, second: the cases.
         expect: where the ratio (or the difference in percentage points) is to lie: above the bound,
             below it, or `near` one within the bound.
         bound: a ratio, or points.
         points: compare by difference in percentage points, for shares that may be zero.
+        against: two cases whose own ratio the ratio is divided by.
     """
 
     what: str
     metric: str
-    first: Case
-    second: Case
-    expect: Literal["above", "below", "near"]
+    first: Key
+    second: Key
+    expect: Expect
     bound: float = 1.0
     points: bool = False
+    against: tuple[Key, Key] | None = None
 
     def measured(self, results: Results) -> Estimated:
         """The ratio (geometric mean over trials) or the difference, with its 95 % interval."""
-        pairs = list(
-            zip(
-                results.trials(self.first, self.metric), results.trials(self.second, self.metric), strict=True
-            )
-        )
+        first, second = results.trials(self.first, self.metric), results.trials(self.second, self.metric)
+        pairs = list(zip(first, second, strict=True))
         if self.points:
             return Estimated.of([100 * (b - a) for a, b in pairs])
+        if self.against is not None:
+            divisors = (results.trials(case, self.metric) for case in self.against)
+            pairs = [(a * d, b * c) for (a, b), c, d in zip(pairs, *divisors, strict=True)]
         return ratio(pairs)
+
+    def is_known(self, results: Results) -> bool:
+        """Whether all that is compared was simulated."""
+        return {self.first, self.second, *(self.against or ())} <= set(results.values)
 
     def outcome(self, results: Results) -> Outcome:
         """`agrees` when the whole interval is where it is to be, `disagrees` when none of it is."""
+        if not self.is_known(results):
+            return "open"
         return judge(self.measured(results), self.expect, self.bound)
 
     @property
@@ -72,7 +80,7 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Estimated:
     return Estimated(round(math.exp(sum(logs) / len(logs)), 12), math.exp(low), math.exp(high))
 
 
-def judge(found: Estimated, expect: Literal["above", "below", "near"], bound: float) -> Outcome:
+def judge(found: Estimated, expect: Expect, bound: float) -> Outcome:
     """Where an interval lies; one that cannot be computed, or lies across the bound, is open.
 
     Example:
