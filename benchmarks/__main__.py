@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import closed, footprint, growth, lines, sweeps, trial
 from benchmarks.machine import facts
+from benchmarks.page import PAGE, page
 
 RESULTS = Path(__file__).parent / "results"
 SUBJECTS: dict[str, Callable[[bool], dict[str, Any]]] = {
@@ -46,6 +47,9 @@ def main(words: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {path}")
+    if path.is_relative_to(RESULTS) and not options.quick and set(record["subjects"]) == set(SUBJECTS):
+        PAGE.write_text(page(record, str(path.relative_to(PAGE.parents[1]))))
+        print(f"written to {PAGE}")
     missed = [
         f"{name}: {what}"
         for name, found in record["subjects"].items()

@@ -1,4 +1,4 @@
-"""The requests of one run in columns: numbers, and small codes for names. One row takes 24 bytes.
+"""The requests of one run in columns: numbers, and small codes for names. One row takes 30 bytes.
 
 Metrics are computed from this; people get a data frame or an Arrow table made of it.
 

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import __main__ as runner
 from benchmarks import numba_loop
 from benchmarks.growth import messages
+from benchmarks.page import page
 from benchmarks.peers import peers, simpy_written
 from benchmarks.timing import within
 from sim.analytic import mmc_wait, mva
@@ -30,6 +31,9 @@ def test_a_quick_run_writes_a_record(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert len(found["peers"]) == len(peers())
         assert all("not run" in peer or peer["ratio"] > 1 for peer in found["peers"].values())
     assert "written to" in capsys.readouterr().out
+    told = page(record, "benchmarks/results/some.json")
+    assert "## mm1" in told and "| Faultline |" in told
+    assert all(peer.NAME in told for peer in peers())
 
 
 def test_an_unknown_subject(capsys: pytest.CaptureFixture[str]) -> None:

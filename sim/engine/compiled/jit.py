@@ -61,7 +61,12 @@ def _njit() -> Callable[..., Any]:
 
 _compiler = _njit()
 
-from sim.engine.compiled.parts import PartCompiler, WholeCompiler, remembered_types  # noqa: E402 - numba knows its cache now
+from sim.engine.compiled.parts import (  # noqa: E402 - numba knows its cache now
+    Kept,
+    PartCompiler,
+    WholeCompiler,
+    remembered_types,
+)
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 """No fast-math: every operation rounds as in the reference engine. No reference counts: no kernel
@@ -99,6 +104,8 @@ _ENTRIES: list[tuple[Any, Callable[..., Any]]] = []
 def entry(function: Function) -> Function:
     """A kernel that Python may call too."""
     compiled: Function = _plain(_compiler(cache=True, pipeline_class=WholeCompiler, **_OPTIONS)(function))
+    dispatcher: Any = compiled
+    dispatcher._cache = Kept(function)  # type: ignore[no-untyped-call]
     _ENTRIES.append((compiled, function))
     return compiled
 

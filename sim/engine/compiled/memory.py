@@ -10,6 +10,9 @@ from sim.engine.compiled import layout as w
 from sim.engine.compiled.jit import Floats, Ints
 from sim.random import key_of
 
+WORDS = 1 << 20
+"""To begin with: what a deployment of a few sites needs. The system gives pages only to what is used."""
+
 
 class Memory:
     """One run's words.
@@ -22,7 +25,7 @@ class Memory:
 
     def __init__(self, seed: int, margin: int) -> None:
         self.seed = seed
-        self.i64: Ints = np.zeros(1 << 16, dtype=np.int64)
+        self.i64: Ints = np.zeros(WORDS, dtype=np.int64)
         self.f64: Floats = self.i64.view(np.float64)
         self._streams: dict[tuple[str, str], int] = {}
         self.i64[w.TOP] = w.HEADER_WORDS

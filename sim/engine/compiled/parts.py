@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from numba import _dynfunc  # type: ignore[attr-defined]
-from numba.core import codegen, compiler, typed_passes, types
+from numba.core import caching, codegen, compiler, typed_passes, types
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.types import functions
 
@@ -138,6 +138,15 @@ class WholeCompiler(_Compiler):
     """Compiles to a `Whole`."""
 
     lowering = WholeLowering
+
+
+class Kept(caching.FunctionCache):
+    """Entries on disk, loaded as they are: numba would first load all that it can compile."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The entry for a signature, None if there is none."""
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
 
 @contextmanager

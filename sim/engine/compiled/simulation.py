@@ -118,8 +118,8 @@ class Simulation(reference.Simulation):
 
     @property
     def words(self) -> int:
-        """64-bit words of memory that the kernels work in; what has been drained is not among them."""
-        return len(self._model.memory.i64)
+        """64-bit words of memory that the kernels have used; what has been drained is not among them."""
+        return int(self._model.memory.i64[w.TOP])
 
     def _ask(self, why: int, a: int, b: int) -> None:
         """A member whose view is in upheaval broadcasts something."""
