@@ -17,9 +17,9 @@ def program(seconds: float) -> Program:
 
 
 def test_a_run_of_which_no_request_is_kept_needs_no_more_for_more_time() -> None:
-    """Records are used again: ten times the time, the same memory but for a higher peak."""
+    """Records are used again once the history of write sets is full: more time, no more memory."""
     used = []
-    for seconds in (40.0, 400.0):
+    for seconds in (600.0, 2400.0):
         simulation = Counting.of(program(seconds), 1)
         simulation.run_until(seconds)
         assert len(simulation.observation().table) == 0
