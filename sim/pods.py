@@ -28,9 +28,6 @@ STATEFUL = frozenset({"db", "redis", "sentinel"})
 PINNED = frozenset({"db", "sentinel"})
 """Roles with a volume. In lab size it ties a pod to its node: kind's volumes are directories of a node."""
 
-CLUSTER_BUSY = 0.1
-"""Cores that a cluster uses for itself while nothing happens (0.08 to 0.12 were seen on kind 0.30)."""
-
 REQUEST_SHARE = 0.1
 """What a pod asks the scheduler for, relative to its limit: a lab asks for little, so that all pods fit."""
 

@@ -20,7 +20,7 @@ from experiments.hypothesis import Hypothesis
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.engine.choice import Engine, engine_for, prepare
-from sim.pods import CLUSTER_BUSY
+from sim.machine import CLUSTER_BUSY
 from sim.program import Platform, Size, compile_program
 from sim.replication import COURSES, Outcome, Spec
 from sim.rounds import Progress, replicate, report

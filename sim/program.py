@@ -20,6 +20,7 @@ from experiments.workload import Workload
 from sim import profile as profiles
 from sim.calibration import Calibration
 from sim.jobs import JobTables, with_jobs
+from sim.machine import cores_for_sites
 from sim.protocols import gaps
 from sim.steps import StepTables, compile_steps, refusal
 from topologies.model import (
@@ -81,7 +82,8 @@ class Program:
         faults: the timeline as plain data.
         costs: mean and coefficient of variation of calibrated costs, by name.
         demand_cv: per request kind, variation of (app CPU, DB CPU).
-        machine: settings of the machine's kernel.
+        machine: settings of the machine's kernel; where all CPU stations share one machine, its `cores`
+            that are left to them.
         arrays: named arrays: `cpu_cores`, `cpu_quota`, `cpu_period`; per path `delay`, `jitter`,
             `loss`, `bandwidth` as [path, from, to] matrices (one way; infinite delay where there
             is no route); `next_hop` [path, from, to]; `page_rows`, access tokens in a page of the database;
@@ -178,7 +180,7 @@ def compile_program(
         workload: users and probes.
         timeline: faults over time.
         calibration: demands of the machine; the shipped ones by default.
-        size: `lab` puts every node under a CPU quota of `cpu` cores on the calibrated machine;
+        size: `lab` puts every node under a CPU quota of `cpu` cores on the one calibrated machine;
             `production` gives it `cpu` whole cores.
         platform: `kubernetes` puts every process into a pod of its own with a CPU limit.
 
@@ -216,6 +218,10 @@ def compile_program(
     if jobs is not None:
         arrays |= jobs.arrays()
     requests = calibration.requests
+    machine = {"tcp_syn_linear_timeouts": float(calibration.machine.tcp_syn_linear_timeouts)}
+    if size == "lab":
+        clusters = len(sites) if platform is not None else 0
+        machine["cores"] = cores_for_sites(topology, workload, calibration, clusters)
     return Program(
         sites=sites,
         components=components,
@@ -226,7 +232,7 @@ def compile_program(
         faults=tuple(fault.model_dump() for fault in timeline),
         costs=costs,
         demand_cv={kind: (requests[kind].app_cpu.cv, requests[kind].db_cpu.cv) for kind in requests},
-        machine={"tcp_syn_linear_timeouts": float(calibration.machine.tcp_syn_linear_timeouts)},
+        machine=machine,
         arrays=arrays,
         platform=carried,
     )

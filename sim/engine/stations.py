@@ -36,6 +36,38 @@ class Job:
         self.live = True
 
 
+class Alarm:
+    """The one wake-up of a station that is to come.
+
+    Args:
+        env: the simulation's clock.
+        ring: what is called at it.
+    """
+
+    def __init__(self, env: simpy.Environment, ring: Callable[[], None]) -> None:
+        self._env = env
+        self._ring = ring
+        self._at = float("inf")
+        self._id = 0
+
+    def set(self, at: float) -> None:
+        """Wake up at ``at``, unless that is sooner anyway: who is woken too early plans again."""
+        if at >= self._at - _TINY:
+            return
+        self._id += 1
+        self._at = at
+        event = simpy.Event(self._env)
+        event._ok = True
+        event._value = self._id
+        event.callbacks = [self._wake]
+        self._env.schedule(event, delay=max(0.0, at - self._env.now))
+
+    def _wake(self, event: simpy.Event) -> None:
+        if event._value == self._id:
+            self._at = float("inf")
+            self._ring()
+
+
 class Cpu:
     """One node's CPU, or one control group's share of it.
 
@@ -60,8 +92,7 @@ class Cpu:
         self._jobs: list[tuple[float, int, Job]] = []
         self._count = 0
         self._order = 0
-        self._wake_at = float("inf")
-        self._wake_id = 0
+        self._alarm = Alarm(env, self._wake)
         self._stopped: set[Any] = set()
         self._held: list[Job] = []
         self.busy = 0.0
@@ -217,41 +248,32 @@ class Cpu:
             periods, rest = periods - 1, full
         return self._boundary + periods * self._period + rest
 
+    def _drop_dead(self) -> None:
+        while self._jobs and not self._jobs[0][2].live:
+            heappop(self._jobs)
+
     def _plan(self) -> None:
-        jobs = self._jobs
-        while jobs and not jobs[0][2].live:
-            heappop(jobs)
-        if not jobs:
+        self._drop_dead()
+        if not self._jobs:
             return
-        seconds = max(0.0, jobs[0][0] - self._attained) * max(1.0, self._count / self._cores)
-        at = self._time_to_run(seconds)
-        if at < self._wake_at - _TINY:
-            self._schedule(at)
-        # A later wake-up is left as it is: it finds nothing to do and plans again.
+        seconds = max(0.0, self._jobs[0][0] - self._attained) * max(1.0, self._count / self._cores)
+        self._alarm.set(self._time_to_run(seconds))
 
-    def _schedule(self, at: float) -> None:
-        self._wake_id += 1
-        self._wake_at = at
-        event = simpy.Event(self._env)
-        event._ok = True
-        event._value = self._wake_id
-        event.callbacks = [self._wake]
-        self._env.schedule(event, delay=max(0.0, at - self._env.now))
-
-    def _wake(self, event: simpy.Event) -> None:
-        if event._value != self._wake_id:
-            return
-        self._wake_at = float("inf")
-        self._advance()
+    def take_served(self, finished: list[Job]) -> None:
+        """Move the jobs that are served to ``finished``, in order."""
         jobs = self._jobs
         limit = self._attained + 1e-10
-        finished = []
         while jobs and (not jobs[0][2].live or jobs[0][0] <= limit):
             job = heappop(jobs)[2]
             if job.live:
                 job.live = False
                 self._count -= 1
                 finished.append(job)
+
+    def _wake(self) -> None:
+        self._advance()
+        finished: list[Job] = []
+        self.take_served(finished)
         self._plan()
         for job in finished:
             job.done()

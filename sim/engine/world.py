@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import simpy
 
+from sim.engine.machines import Machine
 from sim.engine.network import Network
 from sim.engine.recorder import Recorder
 from sim.engine.setting import Setting
@@ -124,7 +125,11 @@ class World(Setting):
         self.recorder = Recorder(self.env, program.sites)
         rows = [data.get("token_scope_rows", 0) for data in program.services.values()]
         self.token_scope_rows: int = max(rows, default=0)
-        self.cpus = [Cpu(self.env, *values) for values in self.cpu_settings()]
+        machine = Machine(self.env, program.machine["cores"]) if "cores" in program.machine else None
+        self.cpus = [
+            Cpu(self.env, *values) if machine is None else machine.share(*values)
+            for values in self.cpu_settings()
+        ]
         self.daemons: dict[str, Daemon] = {}
 
     def daemon(self, component: Component) -> Daemon:

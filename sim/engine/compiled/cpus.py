@@ -6,77 +6,12 @@ from __future__ import annotations
 import math
 
 from sim.engine.compiled import layout as w
-from sim.engine.compiled.events import allocate, append, give, push, take
+from sim.engine.compiled.events import append, give, push, take
 from sim.engine.compiled.jit import Floats, Ints, entry, kernel
+from sim.engine.compiled.runqueue import ENTRY, dequeue, drop_dead, enqueue, take_list, take_served
+from sim.engine.compiled.machines import advance_groups, plan_groups, served_groups
 
 _TINY = 1e-12
-_ENTRY = 3  # finish, order, job
-
-
-@kernel
-def enqueue(i64: Ints, f64: Floats, cpu: int, finish: float, order: int, job: int) -> None:
-    """Put a job on the heap of those in service."""
-    i = i64[cpu + w.Q_HEAP_LEN]
-    if i == i64[cpu + w.Q_HEAP_CAP]:
-        fresh = allocate(i64, f64, 2 * i * _ENTRY)
-        old = i64[cpu + w.Q_HEAP]
-        for word in range(i * _ENTRY):
-            i64[fresh + word] = i64[old + word]
-        i64[cpu + w.Q_HEAP] = fresh
-        i64[cpu + w.Q_HEAP_CAP] = 2 * i
-    i64[cpu + w.Q_HEAP_LEN] = i + 1
-    base = i64[cpu + w.Q_HEAP]
-    while i > 0:
-        parent = (i - 1) >> 1
-        above = base + parent * _ENTRY
-        if f64[above] < finish or (f64[above] == finish and i64[above + 1] < order):
-            break
-        here = base + i * _ENTRY
-        f64[here] = f64[above]
-        i64[here + 1] = i64[above + 1]
-        i64[here + 2] = i64[above + 2]
-        i = parent
-    here = base + i * _ENTRY
-    f64[here] = finish
-    i64[here + 1] = order
-    i64[here + 2] = job
-
-
-@kernel
-def dequeue(i64: Ints, f64: Floats, cpu: int) -> int:
-    """Take the job that finishes first off the heap."""
-    base = i64[cpu + w.Q_HEAP]
-    found = i64[base + 2]
-    length = i64[cpu + w.Q_HEAP_LEN] - 1
-    i64[cpu + w.Q_HEAP_LEN] = length
-    if length == 0:
-        return found
-    last = base + length * _ENTRY
-    finish = f64[last]
-    order = i64[last + 1]
-    i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= length:
-            break
-        place = base + child * _ENTRY
-        if child + 1 < length:
-            right = place + _ENTRY
-            if f64[right] < f64[place] or (f64[right] == f64[place] and i64[right + 1] < i64[place + 1]):
-                child += 1
-                place = right
-        if finish < f64[place] or (finish == f64[place] and order < i64[place + 1]):
-            break
-        here = base + i * _ENTRY
-        f64[here] = f64[place]
-        i64[here + 1] = i64[place + 1]
-        i64[here + 2] = i64[place + 2]
-        i = child
-    here = base + i * _ENTRY
-    f64[here] = finish
-    i64[here + 1] = order
-    i64[here + 2] = i64[last + 2]
-    return found
 
 
 @kernel
@@ -117,6 +52,9 @@ def run_time(i64: Ints, f64: Floats, cpu: int, now: float) -> float:
 @kernel
 def advance(i64: Ints, f64: Floats, cpu: int) -> None:
     """Bring the attained service up to now."""
+    if i64[cpu + w.Q_MACHINE]:
+        advance_groups(i64, f64, i64[cpu + w.Q_MACHINE])
+        return
     now = f64[w.NOW]
     if now <= f64[cpu + w.Q_SINCE]:
         return
@@ -155,8 +93,10 @@ def time_to_run(i64: Ints, f64: Floats, cpu: int, seconds: float) -> float:
 @kernel
 def plan(i64: Ints, f64: Floats, cpu: int) -> None:
     """Wake up when the next job is served."""
-    while i64[cpu + w.Q_HEAP_LEN] and not i64[i64[i64[cpu + w.Q_HEAP] + 2] + w.J_LIVE]:
-        give(i64, f64, w.FREE_JOB, dequeue(i64, f64, cpu))
+    if i64[cpu + w.Q_MACHINE]:
+        plan_groups(i64, f64, i64[cpu + w.Q_MACHINE])
+        return
+    drop_dead(i64, f64, cpu)
     if not i64[cpu + w.Q_HEAP_LEN]:
         return
     first = f64[i64[cpu + w.Q_HEAP]]
@@ -264,7 +204,7 @@ def refill(i64: Ints, f64: Floats, cpu: int, kept: int) -> None:
     """Put back the ``kept`` entries that were saved at the end of the memory, in order: they are a heap."""
     base = i64[cpu + w.Q_HEAP]
     saved = i64[w.TOP]
-    for word in range(kept * _ENTRY):
+    for word in range(kept * ENTRY):
         i64[base + word] = i64[saved + word]
         i64[saved + word] = 0
     i64[cpu + w.Q_HEAP_LEN] = kept
@@ -276,7 +216,7 @@ def refill(i64: Ints, f64: Floats, cpu: int, kept: int) -> None:
 def save(i64: Ints, f64: Floats, cpu: int, kept: int) -> None:
     """Copy the top entry of the heap to the end of the memory."""
     base = i64[cpu + w.Q_HEAP]
-    place = i64[w.TOP] + kept * _ENTRY
+    place = i64[w.TOP] + kept * ENTRY
     i64[place] = i64[base]
     i64[place + 1] = i64[base + 1]
     i64[place + 2] = i64[base + 2]
@@ -361,28 +301,12 @@ def drop(i64: Ints, f64: Floats, daemon: int) -> None:
 @kernel
 def served(i64: Ints, f64: Floats, cpu: int, number: int) -> int:
     """A wake-up: takes what is served out of the heap and returns it as a list."""
+    if i64[cpu + w.Q_MACHINE]:
+        return served_groups(i64, f64, i64[cpu + w.Q_MACHINE], number)
     if number != i64[cpu + w.Q_WAKE_ID]:
         return 0
     f64[cpu + w.Q_WAKE_AT] = math.inf
     advance(i64, f64, cpu)
-    limit = f64[cpu + w.Q_ATTAINED] + 1e-10
-    first = 0
-    last = 0
-    while i64[cpu + w.Q_HEAP_LEN]:
-        job = i64[i64[cpu + w.Q_HEAP] + 2]
-        if not i64[job + w.J_LIVE]:
-            give(i64, f64, w.FREE_JOB, dequeue(i64, f64, cpu))
-            continue
-        if f64[i64[cpu + w.Q_HEAP]] > limit:
-            break
-        dequeue(i64, f64, cpu)
-        i64[job + w.J_LIVE] = 0
-        i64[cpu + w.Q_COUNT] -= 1
-        i64[job] = 0
-        if first:
-            i64[last] = job
-        else:
-            first = job
-        last = job
+    take_served(i64, f64, cpu, cpu + w.Q_SERVED_HEAD)
     plan(i64, f64, cpu)
-    return first
+    return take_list(i64, f64, cpu + w.Q_SERVED_HEAD)

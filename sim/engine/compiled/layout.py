@@ -83,8 +83,13 @@ Field names: `*_HEAD`, `*_TAIL` ends of a linked list, `*_NEXT`, `*_PREV` its li
 (
     Q_CORES, Q_PERIOD, Q_GRANT, Q_ATTAINED, Q_SINCE, Q_BOUNDARY, Q_BUDGET, Q_WAKE_AT, Q_WAKE_ID, Q_BUSY,
     Q_COUNT, Q_ORDER, Q_HEAP, Q_HEAP_CAP, Q_HEAP_LEN, Q_HELD_HEAD, Q_HELD_TAIL, Q_STOPPED, Q_ID,
-    Q_WORDS,
-) = range(20)
+    Q_SERVED_HEAD, Q_SERVED_TAIL, Q_MACHINE, Q_RATE, Q_NEXT, Q_WORDS,
+) = range(25)
+
+# machine whose cores CPUs share: the first and last of them, linked by Q_NEXT
+(
+    MC_CORES, MC_SINCE, MC_WAKE_AT, MC_WAKE_ID, MC_FIRST, MC_LAST, MC_SERVED_HEAD, MC_SERVED_TAIL, MC_WORDS,
+) = range(9)
 
 # job at a CPU
 (

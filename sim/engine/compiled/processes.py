@@ -49,7 +49,8 @@ class World(Setting):
         self.memory = Memory(seed, max(1 << 12, 4 * int(program.workload["users"])))
         self.env = Clock(self.memory)
         self.recorder = Recorder(self.env, program.sites)  # type: ignore[arg-type]
-        self.cpus = [Cpu(self.memory, *values) for values in self.cpu_settings()]
+        machine = Machine(self.memory, program.machine["cores"]) if "cores" in program.machine else None
+        self.cpus = [Cpu(self.memory, *values, machine) for values in self.cpu_settings()]
         self.network = Links(self)
         self.daemons: dict[str, Daemon] = {}
         self.by_component: dict[str, Daemon] = {}
@@ -80,10 +81,30 @@ class World(Setting):
         events.push(memory.i64, memory.f64, float(delay), w.PYTHON, self.handle(call), 0)
 
 
-class Cpu:
-    """A CPU."""
+class Machine:
+    """A machine whose cores CPUs share."""
 
-    def __init__(self, memory: Memory, cores: float, quota: float, period: float) -> None:
+    def __init__(self, memory: Memory, cores: float) -> None:
+        self._memory = memory
+        self.record = memory.block(w.MC_WORDS)
+        memory.f64[self.record + w.MC_CORES] = cores
+        memory.f64[self.record + w.MC_WAKE_AT] = float("inf")
+
+    def add(self, cpu: int) -> None:
+        """Have the CPU with record ``cpu`` share the cores."""
+        whole = self._memory.i64
+        last = whole[self.record + w.MC_LAST]
+        whole[last + w.Q_NEXT if last else self.record + w.MC_FIRST] = cpu
+        whole[self.record + w.MC_LAST] = cpu
+        whole[cpu + w.Q_MACHINE] = self.record
+
+
+class Cpu:
+    """A CPU, or a group's share of a machine's."""
+
+    def __init__(
+        self, memory: Memory, cores: float, quota: float, period: float, machine: Machine | None = None
+    ) -> None:
         self._memory = memory
         self.record = memory.block(w.Q_WORDS)
         real = memory.f64
@@ -95,6 +116,9 @@ class Cpu:
         real[self.record + w.Q_WAKE_AT] = float("inf")
         jobs = memory.block(3 * 64)
         memory.i64[self.record + w.Q_HEAP], memory.i64[self.record + w.Q_HEAP_CAP] = jobs, 64
+        if machine is not None:
+            memory.f64[self.record + w.Q_BOUNDARY] = period
+            machine.add(self.record)
 
     @property
     def busy(self) -> float:
