@@ -137,7 +137,7 @@ class TestMachine:
         assert done == pytest.approx([1.0, 2.0, 2.0, 2.0])
 
     def test_who_has_used_up_its_quota_leaves_its_cores_to_the_others(self) -> None:
-        """Two groups of 4 ms in 10 on one core have spent them after 8 ms; each needs 1 ms more, from 10 on."""
+        """Two groups of 4 ms in 10 on one core have spent them after 8 ms; each needs 1 ms more from 10."""
         done = finish_times(shared(1.0, 2, quota=0.4), [(0, 0.0, 0.005), (1, 0.0, 0.005)])
         assert done == pytest.approx([0.012, 0.012])
         done = finish_times(shared(1.0, 2, quota=0.4), [(0, 0.0, 0.002), (1, 0.0, 0.005)])

@@ -8,8 +8,8 @@ import math
 from sim.engine.compiled import layout as w
 from sim.engine.compiled.events import append, give, push, take
 from sim.engine.compiled.jit import Floats, Ints, entry, kernel
-from sim.engine.compiled.runqueue import ENTRY, dequeue, drop_dead, enqueue, take_list, take_served
 from sim.engine.compiled.machines import advance_groups, plan_groups, served_groups
+from sim.engine.compiled.runqueue import ENTRY, dequeue, drop_dead, enqueue, take_list, take_served
 
 _TINY = 1e-12
 
