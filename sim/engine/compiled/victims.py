@@ -43,9 +43,10 @@ def clear_gaps(i64: Ints, f64: Floats, member: int, tx: int) -> None:
     """Clear the gaps that the tokens of a write set go into."""
     seqno, token = i64[tx + w.T_SEQNO], i64[tx + w.T_TOKEN]
     scanner = i64[member + w.B_SCANNER] if is_scanner_met(i64, f64, member, tx) else 0
-    local = i64[member + w.B_OPEN_HEAD] if i64[member + w.B_BELOW] else 0
     if scanner:
         clear(i64, f64, scanner, seqno)
+    # Only now: a scan that is aborted leaves the list. It has no token yet, and no gap below one.
+    local = i64[member + w.B_OPEN_HEAD] if i64[member + w.B_BELOW] else 0
     while local:
         after = i64[local + w.T_OPEN_NEXT]
         if i64[local + w.T_BELOW] and i64[local + w.T_BELOW] < token < i64[local + w.T_TOKEN]:
