@@ -47,9 +47,10 @@ def run(quick: bool) -> dict[str, Any]:
         "seconds from the journal": round(again["seconds"], 2),
         "speed-up": round(one["seconds"] / two["seconds"], 2),
         "held": {
-            f">= {FASTER:g}x one core on two": one["seconds"] >= FASTER * two["seconds"],
             "the same results, none lost, none twice": same and len(two["frame"]) > 0,
-        },
+        }
+        # A dozen programs take less than the processes take to start.
+        | ({} if quick else {f">= {FASTER:g}x one core on two": one["seconds"] >= FASTER * two["seconds"]}),
     }
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-KERNELS = 230
+KERNELS = 315
 """How many there are, roughly; for the progress line only."""
 
 _CONSTANTS = (
