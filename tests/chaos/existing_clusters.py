@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -110,7 +111,10 @@ def existing_clusters(directory: Path, nodes: Mapping[str, int]) -> Iterator[Exi
             for site in nodes
         }
         _link(names)
-        yield Existing(kubeconfig, {site: f"kind-{PREFIX}{site}" for site in nodes}, names, images.lab)
+        found = Existing(kubeconfig, {site: f"kind-{PREFIX}{site}" for site in nodes}, names, images.lab)
+        for site in nodes:
+            _keep_dns_on_the_first_node(found.cluster(site))
+        yield found
     finally:
         _delete(images.kind)
 
@@ -151,6 +155,27 @@ def _create(site: str, count: int, images: image.Images, directory: Path) -> Non
     subprocess.run(create, check=True, env=environment, timeout=400)
     load = [kind, "load", "docker-image", images.lab, "--name", name]
     subprocess.run(load, check=True, env=environment, timeout=300)
+
+
+def _keep_dns_on_the_first_node(cluster: Cluster) -> None:
+    """Else it depends on the scheduler's luck whether a drain of another node touches kube-system."""
+    kept = {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}
+    cluster.patch("apps/v1", "Deployment", "coredns", {"spec": {"template": {"spec": kept}}}, "kube-system")
+    deadline = time.monotonic() + 90.0
+    while True:
+        found = cluster.get("apps/v1", "Deployment", "coredns", "kube-system") or {}
+        status, wanted = found.get("status", {}), found["spec"]["replicas"]
+        seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        if (
+            seen
+            and status.get("updatedReplicas")
+            == status.get("replicas")
+            == status.get("readyReplicas")
+            == wanted
+        ):
+            return
+        assert time.monotonic() < deadline, "CoreDNS does not move"
+        time.sleep(0.5)
 
 
 def _merge(files: list[Path], into: Path) -> None:

@@ -410,7 +410,11 @@ def test_a_database_in_a_pod_is_asked_through_the_api_server(existing: Existing)
         with pytest.raises(pymysql.err.OperationalError, match="refused"):
             portforward.database(cluster, space, "db-0", 3999, user="x", password="", name="x", timeout=5.0)
     finally:
+        # Its Services have the addresses that the next lab's want: they are free only when these are gone.
+        for one in ("db", "db-0"):
+            cluster.delete("v1", "Service", one, namespace=space)
         cluster.delete("v1", "Namespace", space)
+        until(lambda: not cluster.objects("v1", "Service", namespace=space), 30.0)
 
 
 EXPERIMENT = """
