@@ -12,25 +12,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pymysql
 import pytest
+from cluster_bench import TOPOLOGY, Bench, ready, until, workload
 from existing_clusters import Existing, existing_clusters
+from owners_files import one_fault
 
 from chaos.errors import InjectionError
-from chaos.faults.context import Network
 from chaos.faults.kubernetes import replay
 from chaos.faults.kubernetes.registry import CLUSTERS
 from chaos.host.processes import is_stopped
-from chaos.kube import portforward, surroundings, watch
+from chaos.kube import portforward, surroundings
 from chaos.kube.access import Access
 from chaos.kube.actions import ClusterActions
 from chaos.kube.addresses import Addresses
-from chaos.kube.api import Cluster, condition
+from chaos.kube.api import Cluster
 from chaos.kube.existing import KINDS, OURS, role
 from chaos.kube.machines import DockerMachines
 from chaos.kube.manifests.database import OBSERVER_USER
@@ -43,14 +44,11 @@ from chaos.lab.layout import MARIADB_PORT
 from chaos.measure import consistency
 from chaos.measure.recorder import read_events
 from chaos.services import mariadb
-from chaos.undo import UndoLog
 from experiments import kubernetes_faults as kf
 from experiments.faults import Kill, Pause
 from topologies.loader import load
 
 pytestmark = pytest.mark.kind
-
-TOPOLOGY = load("iris-2site-kubernetes", size="lab")
 
 
 @pytest.fixture(scope="module")
@@ -64,93 +62,6 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
         cluster = found.cluster("ral")
         until(lambda: len(ready(cluster, "iam")) == 2 and len(ready(cluster, "db")) == 2, 90.0)
         yield found
-
-
-def workload(image: str, name: str, kind: str, replicas: int) -> dict[str, Any]:
-    """A workload of web servers with the labels of the lab's."""
-    labels = {"app.kubernetes.io/name": name, "faultline.io/role": name}
-    server = ["python3", "-m", "http.server", "8080"]
-    container = {
-        "name": name,
-        "image": image,
-        "imagePullPolicy": "Never",
-        "command": server,
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-    }
-    spec: dict[str, Any] = {
-        "replicas": replicas,
-        "selector": {"matchLabels": labels},
-        "template": {
-            "metadata": {"labels": labels},
-            "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
-        },
-    }
-    if kind == "StatefulSet":
-        spec |= {"serviceName": name, "podManagementPolicy": "Parallel"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {"name": name, "namespace": "faultline"},
-        "spec": spec,
-    }
-
-
-def ready(cluster: Cluster, name: str) -> list[str]:
-    """Uids of the ready pods of a workload."""
-    found = cluster.pods(f"app.kubernetes.io/name={name}")
-    return [
-        str(one["metadata"]["uid"])
-        for one in found
-        if condition(one, "Ready") and "deletionTimestamp" not in one["metadata"]
-    ]
-
-
-def until(holds: Callable[[], object], patience: float) -> None:
-    """Wait for something, or fail."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-
-
-class Bench:
-    """A cluster, the faults' view of it, an undo log, and a witness."""
-
-    def __init__(self, existing: Existing, directory: Path) -> None:
-        self.cluster = existing.cluster("ral")
-        self.directory = directory
-        self.nodes = existing.nodes["ral"]
-        self.machines = DockerMachines(lambda site: self.nodes)
-
-        def no_links() -> Network:
-            raise InjectionError("no links here")
-
-        self.targets = ClusterTargets(TOPOLOGY, {"ral": self.cluster}, self.machines, no_links)
-        self.log = UndoLog(directory / "undo.jsonl")
-        (directory / "kube").mkdir()
-        self.kubeconfig = directory / "kube" / "ral.yaml"
-        self.kubeconfig.symlink_to(existing.kubeconfig.parent / "ral.yaml")
-        place = watch.Place.of(TOPOLOGY, "ral", self.kubeconfig, self.nodes)
-        self.witness = watch.Witness(place, watch.Book(directory / "events.jsonl").write)
-
-    def kinds(self) -> list[tuple[str, str]]:
-        """What the witness has told."""
-        return [(one.component, one.kind) for one in read_events(self.directory)]
-
-    def awaits(self, component: str, kind: str, patience: float, since: float = 0.0) -> float:
-        """UNIX time of the first such event."""
-
-        def times() -> list[float]:
-            found = read_events(self.directory)
-            return [one.time for one in found if (one.component, one.kind) == (component, kind)]
-
-        until(lambda: any(time > since for time in times()), patience)
-        return next(time for time in times() if time > since)
-
-    def settle(self) -> None:
-        """All four pods are ready."""
-        until(lambda: self.cluster.answers(2.0), 90.0)
-        until(lambda: len(ready(self.cluster, "iam")) == 2 and len(ready(self.cluster, "db")) == 2, 90.0)
 
 
 @pytest.fixture
@@ -417,33 +328,12 @@ def test_a_database_in_a_pod_is_asked_through_the_api_server(existing: Existing)
         until(lambda: not cluster.objects("v1", "Service", namespace=space), 30.0)
 
 
-EXPERIMENT = """
-title: A pod on somebody else's cluster
-description: The identity service's pod is deleted through the API.
-controls:
-  - {name: faultline, provider: {type: python, module: chaos.toolkit.control}}
-steady-state-hypothesis:
-  title: It answers
-  probes:
-    - name: every component is up
-      type: probe
-      tolerance: true
-      provider: {type: python, module: chaos.toolkit.probes, func: all_components_up}
-method:
-  - name: delete it
-    type: action
-    provider:
-      type: python
-      module: chaos.toolkit.actions
-      func: pod_delete
-      arguments: {target: iam@ral, grace: 0s, at: 12s, duration: 10s}
-extensions:
-  - name: faultline
-    topology: iris-1site
-    workload: {flow: workflow, users: 3, ramp: 3/s, think: 2s, duration: 40s, warmup: 8s}
-    hypotheses:
-      - {metric: lost_commits, expect: "<= 0"}
-"""
+EXPERIMENT = one_fault(
+    "pod_delete",
+    "{target: iam@ral, grace: 0s, at: 12s, duration: 10s}",
+    title="A pod on somebody else's cluster",
+    control=True,
+)
 
 
 def test_a_whole_run_on_a_cluster_that_is_there(existing: Existing, tmp_path: Path) -> None:
