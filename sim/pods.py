@@ -20,6 +20,7 @@ from topologies.kubernetes import Role
 from topologies.model import Topology
 
 if TYPE_CHECKING:
+    from sim.machine import Sharing
     from sim.program import Component, Size
 
 STATEFUL = frozenset({"db", "redis", "sentinel"})
@@ -81,19 +82,21 @@ def _limit(topology: Topology, component: Component, site_cpu: float) -> float:
 
 
 def pod_stations(
-    topology: Topology, components: Sequence[Component], calibration: Calibration, size: Size
+    topology: Topology, components: Sequence[Component], calibration: Calibration, shared: Sharing | None
 ) -> tuple[tuple[Component, ...], dict[str, NDArray[Any]]]:
     """One CPU station per pod: the components with their own station, and the stations' arrays."""
     sites = list(topology.sites.values())
     limits = [_limit(topology, component, sites[component.site].cpu) for component in components]
     most = [
-        float(calibration.machine.cores) if size == "lab" else sites[component.site].cpu
+        sites[component.site].cpu if shared is None else float(calibration.machine.cores)
         for component in components
     ]
     arrays = {
         "cpu_cores": np.array([max(cores, limit) for cores, limit in zip(most, limits, strict=True)]),
         "cpu_quota": np.array(limits),
         "cpu_period": np.full(len(limits), topology.kubernetes.cpu_period),
+        "cpu_set": np.full(len(limits), -1 if shared is None else 0),
+        "set_cores": np.array([] if shared is None else shared.cores),
     }
     return tuple(replace(component, cpu=index) for index, component in enumerate(components)), arrays
 

@@ -20,7 +20,7 @@ from experiments.workload import Workload
 from sim import profile as profiles
 from sim.calibration import Calibration
 from sim.jobs import JobTables, with_jobs
-from sim.machine import cores_for_sites
+from sim.machine import Sharing, sharing
 from sim.protocols import gaps
 from sim.steps import StepTables, compile_steps, refusal
 from topologies.model import (
@@ -82,11 +82,11 @@ class Program:
         faults: the timeline as plain data.
         costs: mean and coefficient of variation of calibrated costs, by name.
         demand_cv: per request kind, variation of (app CPU, DB CPU).
-        machine: settings of the machine's kernel; where all CPU stations share one machine, its `cores`
-            that are left to them.
-        arrays: named arrays: `cpu_cores`, `cpu_quota`, `cpu_period`; per path `delay`, `jitter`,
-            `loss`, `bandwidth` as [path, from, to] matrices (one way; infinite delay where there
-            is no route); `next_hop` [path, from, to]; `page_rows`, access tokens in a page of the database;
+        machine: settings of the machine's kernel.
+        arrays: named arrays: `cpu_cores`, `cpu_quota`, `cpu_period` and `cpu_set` of every CPU station, the
+            last an index into `set_cores`, cores that stations share (-1: none); per path `delay`, `jitter`,
+            `loss`, `bandwidth` as [path, from, to] matrices (one way; infinite delay where no route is);
+            `next_hop` [path, from, to]; `page_rows`, access tokens in a page of the database;
             the step tables; and those of background jobs.
         platform: of a program on Kubernetes: its settings, nodes and pods (sim.pods).
     """
@@ -199,7 +199,9 @@ def compile_program(
     if refused:
         raise ValueError(refused)
     sites = tuple(topology.sites)
-    stations, cpus = _stations(topology, calibration, size)
+    clusters = len(sites) if platform is not None else 0
+    shared = sharing(topology, workload, calibration, clusters) if size == "lab" else None
+    stations, cpus = _stations(topology, calibration, shared)
     components = tuple(_components(topology, sites, stations))
     carried: dict[str, Any] | None = None
     costs = _costs(calibration)
@@ -207,7 +209,7 @@ def compile_program(
         from sim import pods
 
         carried = pods.compile_platform(topology, components, size)
-        components, cpus = pods.pod_stations(topology, components, calibration, size)
+        components, cpus = pods.pod_stations(topology, components, calibration, shared)
         costs |= pods.pod_costs(calibration)
     arrays = cpus | _paths(topology, sites, calibration)
     database = services[iams[0].database]
@@ -219,9 +221,6 @@ def compile_program(
         arrays |= jobs.arrays()
     requests = calibration.requests
     machine = {"tcp_syn_linear_timeouts": float(calibration.machine.tcp_syn_linear_timeouts)}
-    if size == "lab":
-        clusters = len(sites) if platform is not None else 0
-        machine["cores"] = cores_for_sites(topology, workload, calibration, clusters)
     return Program(
         sites=sites,
         components=components,
@@ -239,25 +238,28 @@ def compile_program(
 
 
 def _stations(
-    topology: Topology, calibration: Calibration, size: Size
+    topology: Topology, calibration: Calibration, shared: Sharing | None
 ) -> tuple[list[list[int]], dict[str, NDArray[Any]]]:
     """One CPU station per node, or per node of a host that sites share; stations by site, and the arrays."""
     stations: list[list[int]] = []
-    shared: dict[tuple[str, int], int] = {}
+    hosts: dict[tuple[str, int], int] = {}
     cores: list[float] = []
     quota: list[float] = []
-    for site in topology.sites.values():
+    sets: list[int] = []
+    most = 1.0 if shared is not None and shared.tied else float(calibration.machine.cores)
+    for place, site in enumerate(topology.sites.values()):
         mine: list[int] = []
         for node in range(site.nodes):
-            host = None if site.host is None or size == "lab" else (site.host, node)
-            station = shared.get(host, -1) if host is not None else -1
+            host = None if site.host is None or shared is not None else (site.host, node)
+            station = hosts.get(host, -1) if host is not None else -1
             if station < 0:
                 station = len(cores)
                 cores.append(0.0)
                 quota.append(0.0)
+                sets.append(-1 if shared is None else shared.sets[place])
                 if host is not None:
-                    shared[host] = station
-            own = max(float(calibration.machine.cores), site.cpu) if size == "lab" else site.cpu
+                    hosts[host] = station
+            own = site.cpu if shared is None else max(most, site.cpu)
             cores[station] = max(cores[station], own)
             quota[station] = max(quota[station], site.cpu)
             mine.append(station)
@@ -266,6 +268,8 @@ def _stations(
         "cpu_cores": np.array(cores),
         "cpu_quota": np.array(quota),
         "cpu_period": np.full(len(cores), calibration.machine.quota_period),
+        "cpu_set": np.array(sets),
+        "set_cores": np.array([] if shared is None else shared.cores),
     }
 
 

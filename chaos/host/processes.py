@@ -71,6 +71,7 @@ def start(
     log: Path,
     namespace: str | None = None,
     user: str | None = None,
+    cpu: int | None = None,
     nice: int | None = None,
     realtime: bool = False,
     env: Mapping[str, str] | None = None,
@@ -85,6 +86,7 @@ def start(
         log: file to which standard output and error are appended.
         namespace: network namespace; this process's own when not given.
         user: runs as this user (with its groups) instead of root.
+        cpu: the only CPU it may run on.
         nice: niceness.
         realtime: the process will ask for real-time scheduling itself, so it stays out of CPU
             quotas and weights (control groups version 1 forbid the combination).
@@ -109,6 +111,8 @@ def start(
         except KeyError as error:
             raise MissingCapability(f"there is no user {user}: install the package of {argv[0]}") from error
         line = ["setpriv", f"--reuid={user}", f"--regid={group_id}", "--init-groups", "--", *line]
+    if cpu is not None:
+        line = ["taskset", "--cpu-list", str(cpu), *line]
     if nice is not None:
         line = ["nice", "-n", str(nice), *line]
     if namespace is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ from chaos.services import deployment, iam, template
 from chaos.services.daemon import Daemon
 from chaos.services.deployment import Deployment
 from chaos.wan.links import Wan
+from topologies import cpus
 from topologies.model import Galera, IndigoIam, Topology
 
 Progress = Callable[[str], None]
@@ -42,6 +44,7 @@ def launch(daemon: Daemon, cgroups: Cgroups) -> Process:
         log=daemon.log,
         namespace=daemon.namespace,
         user=daemon.user,
+        cpu=daemon.cpu,
         env=daemon.env,
         cwd=daemon.home,
     )
@@ -111,6 +114,7 @@ class Bringup:
         self._progress = progress
         self._pool = ThreadPoolExecutor(8)
         self._deadline = time.monotonic() + PATIENCE
+        self._cpus: dict[str, int] = {}
 
     def run(self, topology: Topology, planned: Deployment) -> None:
         """Start everything; return when the service answers at every site.
@@ -127,6 +131,8 @@ class Bringup:
             self._progress(f"network is up, WireGuard: {self._wan.tunnels.implementation}")
             for name, site in topology.sites.items():
                 self._cgroups.create(name, cores=site.cpu)
+            usable = sorted(os.sched_getaffinity(0))
+            self._cpus = {site: usable[place] for site, place in cpus.placed(topology, len(usable)).items()}
             self._install(topology, planned.databases, data.result())
             self._start([*planned.databases, *planned.caches, *planned.sentinels, *planned.proxies])
             start_recorder(self._file, self._cgroups)
@@ -150,7 +156,8 @@ class Bringup:
         list(self._pool.map(install, servers))
 
     def _start(self, daemons: Iterable[Daemon]) -> None:
-        start_daemons(self._file, self._cgroups, daemons, self._pool)
+        tied = [replace(daemon, cpu=self._cpus.get(daemon.site)) for daemon in daemons]
+        start_daemons(self._file, self._cgroups, tied, self._pool)
 
     def _settle(self, topology: Topology, daemons: Sequence[Daemon], what: str) -> None:
         """Wait until all of ``daemons`` are in their fault-free state."""

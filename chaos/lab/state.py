@@ -44,6 +44,7 @@ class Running:
     port: int
     digest: str
     process: Process | None = None
+    cpu: int | None = None
 
     @classmethod
     def of(cls, daemon: Daemon, process: Process | None = None) -> Running:
@@ -64,6 +65,7 @@ class Running:
             port=daemon.port,
             digest=daemon.digest(),
             process=process,
+            cpu=daemon.cpu,
         )
 
     def daemon(self) -> Daemon:
@@ -83,6 +85,7 @@ class Running:
             env=self.env,
             address=self.address,
             port=self.port,
+            cpu=self.cpu,
         )
 
     @property

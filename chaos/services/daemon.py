@@ -45,6 +45,7 @@ class Daemon:
         env: variables on top of the lab's environment.
         address, port: where it serves.
         index: number among the service's daemons at the site.
+        cpu: the only CPU it runs on; None: any.
     """
 
     component: str
@@ -61,6 +62,7 @@ class Daemon:
     user: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     index: int = 0
+    cpu: int | None = None
 
     @property
     def log(self) -> Path:

@@ -47,8 +47,8 @@ class Setting(ABC):
         source = self.streams.get(stream, entity)
         return mean * lognormal(source.normal(source.next()), cv)
 
-    def cpu_settings(self) -> Iterator[tuple[float, float, float]]:
-        """Cores, quota in cores and its period in seconds of every CPU station."""
+    def cpu_settings(self) -> Iterator[tuple[int, tuple[float, float, float]]]:
+        """Set of shared cores (-1: none) of every CPU station; own cores, quota in cores, its period in s."""
         arrays = self.program.arrays
         columns = (arrays[name].tolist() for name in ("cpu_cores", "cpu_quota", "cpu_period"))
-        return zip(*columns, strict=True)
+        return zip(arrays["cpu_set"].tolist(), zip(*columns, strict=True), strict=True)

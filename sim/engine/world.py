@@ -125,10 +125,10 @@ class World(Setting):
         self.recorder = Recorder(self.env, program.sites)
         rows = [data.get("token_scope_rows", 0) for data in program.services.values()]
         self.token_scope_rows: int = max(rows, default=0)
-        machine = Machine(self.env, program.machine["cores"]) if "cores" in program.machine else None
+        machines = [Machine(self.env, cores) for cores in program.arrays["set_cores"].tolist()]
         self.cpus = [
-            Cpu(self.env, *values) if machine is None else machine.share(*values)
-            for values in self.cpu_settings()
+            Cpu(self.env, *own) if shared < 0 else machines[shared].share(*own)
+            for shared, own in self.cpu_settings()
         ]
         self.daemons: dict[str, Daemon] = {}
 

@@ -17,7 +17,7 @@ from sim.analytic import ps_sojourn
 from sim.calibration import Calibration
 from sim.engine.machines import Machine, water_level
 from sim.engine.stations import Cpu
-from sim.machine import CLUSTER_BUSY, cores_for_sites, offered
+from sim.machine import CLUSTER_BUSY, cores_for_sites, filled, offered
 from sim.program import Program, compile_program
 from sim.random import Stream
 from topologies import loader
@@ -220,12 +220,42 @@ class TestProgram:
     """Which programs share a machine, and how much of it."""
 
     def test_only_a_lab_shares(self) -> None:
-        """Sites of production size have machines of their own; a lab's cores survive being written down."""
+        """Sites of production size have their own machines; what a lab shares survives being written down."""
         topology = loader.load("iris-3site-galera", size="lab")
         lab = compile_program(topology, Workload(), size="lab")
-        assert "cores" not in compile_program(topology, Workload(), size="production").machine
-        assert 1.5 <= lab.machine["cores"] < 2.0
-        assert Program.from_json(lab.to_json()).machine == lab.machine
+        production = compile_program(topology, Workload(), size="production")
+        assert production.arrays["cpu_set"].tolist() == [-1, -1, -1]
+        assert not len(production.arrays["set_cores"])
+        again = Program.from_json(lab.to_json())
+        assert again.arrays["cpu_set"].tolist() == lab.arrays["cpu_set"].tolist()
+        assert again.arrays["set_cores"].tolist() == lab.arrays["set_cores"].tolist()
+
+    def test_a_site_of_half_a_core_is_tied_to_a_cpu(self) -> None:
+        """Three sites on two CPUs: two share the first; what the lab itself needs comes off the other one."""
+        topology = loader.load("iris-3site-galera", size="lab")
+        lab = compile_program(topology, Workload(), size="lab").arrays
+        assert lab["cpu_set"].tolist() == [0, 1, 0]
+        assert lab["cpu_cores"].tolist() == [1.0, 1.0, 1.0]
+        first, second = lab["set_cores"].tolist()
+        assert first == 1.0
+        assert 0.5 <= second < 1.0
+
+    def test_with_a_larger_site_nobody_is_tied(self) -> None:
+        """A site of more than a core needs several CPUs: then all share the whole machine."""
+        topology = loader.load("iris-3site-galera", size="lab").with_("sites.cam.cpu=1.5")
+        lab = compile_program(topology, Workload(), size="lab").arrays
+        assert lab["cpu_set"].tolist() == [0, 0, 0]
+        assert lab["cpu_cores"].tolist() == [2.0, 2.0, 2.0]
+        assert len(lab["set_cores"]) == 1
+
+    @given(
+        st.lists(st.floats(0, 5), min_size=1, max_size=6),
+        st.floats(0, 10),
+    )
+    def test_water_fills_the_lowest_places_first(self, heights: list[float], amount: float) -> None:
+        """Up to the level that is found there is room for exactly the amount."""
+        level = filled(heights, amount)
+        assert sum(max(0.0, level - height) for height in heights) == pytest.approx(amount, abs=1e-9)
 
     def test_the_lab_takes_its_part(self) -> None:
         """Two cores less the CPU that requests cost the lab, and what every cluster needs for itself."""

@@ -49,8 +49,11 @@ class World(Setting):
         self.memory = Memory(seed, max(1 << 12, 4 * int(program.workload["users"])))
         self.env = Clock(self.memory)
         self.recorder = Recorder(self.env, program.sites)  # type: ignore[arg-type]
-        machine = Machine(self.memory, program.machine["cores"]) if "cores" in program.machine else None
-        self.cpus = [Cpu(self.memory, *values, machine) for values in self.cpu_settings()]
+        machines = [Machine(self.memory, cores) for cores in program.arrays["set_cores"].tolist()]
+        self.cpus = [
+            Cpu(self.memory, *own, machines[shared] if shared >= 0 else None)
+            for shared, own in self.cpu_settings()
+        ]
         self.network = Links(self)
         self.daemons: dict[str, Daemon] = {}
         self.by_component: dict[str, Daemon] = {}
