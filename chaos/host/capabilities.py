@@ -66,6 +66,7 @@ class Tool:
 TOOLS = (
     Tool("ip", "iproute2", ("-V",)),
     Tool("setpriv", "util-linux"),
+    Tool("taskset", "util-linux"),
     Tool("wg", "wireguard-tools"),
     Tool("mariadbd", "mariadb-server"),
     Tool("mariadb-install-db", "mariadb-server", ()),

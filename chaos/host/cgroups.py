@@ -9,6 +9,7 @@ The period is 50 ms. Longer, a group that used up its quota stands still for mos
 the quota: each CPU takes 5 ms at once (`sched_cfs_bandwidth_slice_us`), so with 5 ms per 10 ms one CPU
 holds it all while a daemon on the other CPU stands still. Measured, without a fault: the median latency
 was 1.5 times the model's with 10 ms and 1.16 times with 50 ms (docs/decisions/0007-quota-period.md).
+Sites of up to one core are tied to one CPU besides (0013-one-cpu-per-site.md).
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from chaos.services import deployment, galera, mariadb, template
 from experiments.faults import Kill, Partition
 from experiments.observation import Observation
 from experiments.workload import ProbeStream, Workload
+from topologies.cpus import placed
 from topologies.loader import load
 
 pytestmark = pytest.mark.lab
@@ -93,6 +94,16 @@ def test_members_formed_their_cluster_without_a_state_transfer(lab: LocalLab) ->
             log = one.log.read_text()
             assert "state transfer needed: no" in log
             assert "requested state transfer" not in log
+
+
+def test_the_daemons_of_a_site_run_on_one_cpu(lab: LocalLab) -> None:
+    """Each site of half a core has the CPU that the model thinks it has; what is outside the sites has all."""
+    usable = sorted(os.sched_getaffinity(0))
+    places = placed(load("iris-3site-galera", size="lab"), len(usable))
+    for one in LabState.read(lab.directory).daemons:
+        assert one.process is not None
+        tied = {usable[places[one.site]]} if one.site in places else set(usable)
+        assert os.sched_getaffinity(one.process.pid) == tied, one.component
 
 
 def test_another_process_sees_the_same_lab(lab: LocalLab) -> None:
