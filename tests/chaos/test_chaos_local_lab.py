@@ -97,7 +97,7 @@ def test_members_formed_their_cluster_without_a_state_transfer(lab: LocalLab) ->
 
 
 def test_the_daemons_of_a_site_run_on_one_cpu(lab: LocalLab) -> None:
-    """Each site of half a core has the CPU that the model thinks it has; what is outside the sites has all."""
+    """Each site of half a core has the CPU that the model thinks it has; what is outside has them all."""
     usable = sorted(os.sched_getaffinity(0))
     places = placed(load("iris-3site-galera", size="lab"), len(usable))
     for one in LabState.read(lab.directory).daemons:
