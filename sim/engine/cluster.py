@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sim.engine.galera import Galera
 
 
+TRANSACTIONS, FLOW_CONTROL = 0, 1
+"""Kinds of application payload, in the lowest bit: 2 * number + kind. Flow control ends with its view."""
+
+
 class View:
     """An EVS view: its id, its members and the state of its total order."""
 
@@ -94,7 +98,7 @@ class Group:
         return self.views[index].mask
 
     def submit(self, index: int, payload: int, size: int) -> bool:
-        """Broadcast an application payload; False when the queue is full (try again in 1 ms)."""
+        """Broadcast an application payload; False when the queue is full (try again after RETRY_PERIOD)."""
         view = self.views[index]
         step = evs.submit(view.state, index, payload, size)
         self._evs_step(view, index, step)
@@ -127,6 +131,7 @@ class Group:
         number, mask = self.membership.view[index], 1 << index
         self._known_views[number] = self._new_view(number, mask)
         self._enter(index, self._known_views[number])
+        self.galera.view_changed(index, 1)
         self.links.started(index)
         self._arm(index)
 
@@ -274,17 +279,19 @@ class Group:
         view = self._known_views.get(number)
         if view is None:
             view = self._known_views[number] = self._new_view(number, mask)
-            self.galera.view_changed(len(members_of(mask)))
         if number not in old.closing:
             survivors = [member for member in members_of(mask & old.mask) if self.views[member] is old]
             old.closing[number] = evs.transitional(old.state, survivors)
         for peer in members_of(old.mask & ~mask):
             self.links.excluded_at[index][peer] = self.world.env.now
+        self.galera.view_changed(index, len(members_of(mask)))
         if self.membership.prim[index]:
             # What a component without quorum still delivers takes no effect there.
             for delivery in old.closing[number].get(index, []):
-                if delivery.payload >= 0:
+                if delivery.payload >= 0 and delivery.payload & 1 == TRANSACTIONS:
                     self.galera.delivered(index, delivery.payload)
+        for ticket in evs.released(old.state, index):
+            self.galera.causal_point(ticket)
         self._enter(index, view)
         early, self._early[index] = self._early[index], []
         for later, sender, message in early:

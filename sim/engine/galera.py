@@ -14,18 +14,15 @@ from typing import Any
 
 import simpy
 
-from sim.engine.cluster import Group
+from sim.engine.cluster import FLOW_CONTROL, TRANSACTIONS, Group
 from sim.engine.database import Database, DatabaseError, Member, Transaction
 from sim.engine.world import World
 from sim.program import VPN
-from sim.protocols import certification, flowcontrol, membership, rowlocks
+from sim.protocols import certification, evs, flowcontrol, membership, rowlocks
 
 Steps = Generator[simpy.Event, Any, Any]
 
 WAITING, APPLYING, APPLIED = range(3)
-
-TRANSACTIONS, FLOW_CONTROL = 0, 1
-"""Kinds of payload, in the lowest bit: 2 * number + kind."""
 
 
 class Slot:
@@ -45,6 +42,7 @@ class GaleraMember(Member):
     Attributes:
         received: last seqno that entered the queue.
         target: seqno that must be visible before a joining member serves; -1 when it is not joining.
+        ordered: last seqno that was ordered while the member waited for what comes before (IST).
     """
 
     def __init__(self, world: World, component: Any, database: Galera, index: int, members: int) -> None:
@@ -54,6 +52,7 @@ class GaleraMember(Member):
         self.queue: deque[Slot] = deque()
         self.received = 0
         self.target = -1
+        self.ordered = 0
         self.applying = 0
         self.changed = world.env.event()
 
@@ -61,6 +60,10 @@ class GaleraMember(Member):
         """Wake commits that wait for a view or for flow control."""
         happened, self.changed = self.changed, self.world.env.event()
         happened.succeed()
+
+    def queue_length(self) -> int:
+        """Length of the receive queue: write sets that no applier has taken yet."""
+        return sum(1 for slot in self.queue if slot.state == WAITING)
 
     def enqueue(self, transaction: Transaction) -> None:
         """Take an ordered write set in; those missed while away come first (IST)."""
@@ -258,9 +261,8 @@ class Galera(Database):
         self.by_number[transaction.number] = transaction
         payload = 2 * transaction.number + TRANSACTIONS
         while not self.group.submit(member.index, payload, size):
-            yield env.timeout(0.001)
+            yield env.timeout(evs.RETRY_PERIOD)
             member.check()
-            transaction.last_seen = member.visible
         outcome: bool | None = yield transaction.answer
         if outcome is None:
             raise DatabaseError("unavailable", in_doubt=True)
@@ -272,6 +274,10 @@ class Galera(Database):
         if not self.sync_wait & 1:
             return
         assert isinstance(member, GaleraMember)
+        while not self.group.can_send(member.index):
+            # Asked again and again until there is a view (evs handle_down in GATHER: EAGAIN).
+            member.check()
+            yield member.changed
         member.check()
         ticket = self.next_number()
         event = self._tickets[ticket] = self.world.env.event()
@@ -299,7 +305,10 @@ class Galera(Database):
         transaction = self.by_number[number]
         if not transaction.seqno:
             self._certify(transaction)
-        if member.received < transaction.seqno:
+        if member.target > member.received:
+            # It waits in the receive queue for what IST brings, which does not come through that queue.
+            member.ordered = transaction.seqno
+        elif member.received < transaction.seqno:
             if transaction.member is member:
                 transaction.state = certification.ORDERED
                 if transaction.replay:
@@ -354,8 +363,9 @@ class Galera(Database):
         member = self.galera_members[index]
         if member.target >= 0:
             return  # on its way
-        member.target = len(self.history)
-        if member.visible >= member.target:
+        member.target = target = len(self.history)
+        self.flow.desynced[index] = 1
+        if member.visible >= target:
             self._synced(member)
             return
         missing = sum(entry.size for entry in self.history[member.received :])
@@ -363,14 +373,15 @@ class Galera(Database):
         network = self.world.network
         rtt = min((network.rtt(VPN, member.site, donor.site) for donor in donors), default=0.0)
         transfer = membership.state_transfer(missing, 0.0, 1e9, rtt, position_known=True)
-        self.world.at(transfer.seconds, lambda: self._transferred(member))
+        self.world.at(transfer.seconds, lambda: self._transferred(member, target))
 
-    def _transferred(self, member: GaleraMember) -> None:
-        if member.up and member.target > 0:
-            member.enqueue(self.history[member.target - 1])
+    def _transferred(self, member: GaleraMember, target: int) -> None:
+        if member.up and member.target == target:
+            member.enqueue(self.history[max(target, member.ordered) - 1])
 
     def _synced(self, member: GaleraMember) -> None:
         member.target = -1
+        flowcontrol.joined(self.flow, member.index, member.queue_length())
         self.group.synced(member.index)
         member.notify()
 
@@ -379,26 +390,28 @@ class Galera(Database):
         if 0 <= member.target <= member.visible:
             self._synced(member)
 
-    def view_changed(self, members: int) -> None:
-        """A new view: flow control starts afresh."""
-        self.flow = flowcontrol.new_flow(len(self.members), self.fc_limit)
-        for member in self.galera_members:
-            member.notify()
+    def view_changed(self, index: int, members: int) -> None:
+        """Member ``index`` enters a view of so many: its flow control starts afresh."""
+        flowcontrol.entered(self.flow, index, *flowcontrol.limits(members, self.fc_limit))
 
     def queue_changed(self, member: GaleraMember) -> None:
         """Compare the receive queue with flow control's limits."""
-        length = sum(1 for slot in member.queue if slot.state == WAITING)
-        change = flowcontrol.queue_changed(self.flow, member.index, length)
+        change = flowcontrol.queue_changed(self.flow, member.index, member.queue_length())
         if change != flowcontrol.NOTHING:
             # Sent by a thread of its own, not from the midst of the delivery that made it necessary.
             stop = change == flowcontrol.STOP
             self.world.at(0.0, lambda: self._tell(member, stop))
 
     def _tell(self, member: GaleraMember, stop: bool) -> None:
-        """Broadcast STOP or CONTINUE."""
-        if self.group.can_send(member.index):
-            number = 2 * member.index + stop
-            self.group.submit(member.index, 2 * number + FLOW_CONTROL, flowcontrol.STOP_BYTES)
+        """Broadcast STOP or CONTINUE, unless the view for which it was meant has ended or is ending."""
+        index = member.index
+        if self.flow.sent[index] != stop:
+            return
+        if not self.group.can_send(index):
+            self.flow.sent[index] = 0
+        else:
+            number = 2 * index + stop
+            self.group.submit(index, 2 * number + FLOW_CONTROL, flowcontrol.STOP_BYTES)
 
     def lock_granted(self, member: Member, number: int) -> None:
         """A lock for an applier."""

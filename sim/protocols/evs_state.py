@@ -29,10 +29,10 @@ PAYLOADS = 1 << 13
 """Length of the rings of slots and payloads of a member; all older ones are delivered everywhere."""
 
 MAX_OUTBOUND_BYTES = 1 << 20
-"""Output queue limit in bytes; beyond it a submit is refused and tried again after 1 ms (out_queue)."""
+"""Output queue limit in bytes; beyond it a submit is refused and tried again later (out_queue)."""
 
-RETRY_PERIOD = 0.001
-"""Seconds between the tries of a refused submit (galera replicator: usleep(1000))."""
+RETRY_PERIOD = 0.01
+"""Seconds between the tries of a refused submit (gcs_core.cpp, core_msg_send_retry: usleep(10000))."""
 
 
 class Message(NamedTuple):

@@ -1,6 +1,7 @@
 """Galera flow control: a member that cannot keep up with applying stops all writers.
 
-Source: galera gcs/src/gcs.cpp (`_set_fc_limits`, fc_stop, fc_cont), components.md 1.10.
+Source: galera gcs/src/gcs.cpp (`_set_fc_limits`, `gcs_fc_stop_begin`, `gcs_fc_cont_begin`,
+`gcs_become_joined`, `gcs_handle_act_conf`), components.md 1.10.
 
 Example:
     >>> limits(3)
@@ -27,11 +28,15 @@ STOP_BYTES = 64
 
 
 class Flow(NamedTuple):
-    """State of all members: ``stopped[member * n + sender]``: member has seen sender's STOP."""
+    """State of all members: ``stopped[member * n + sender]``: member has seen sender's STOP.
+
+    A desynced member (joiner, donor, backup) never sends STOP; one that has joined and catches up
+    compares its queue with what waited when it joined, its ``offset``.
+    """
 
     n: int
-    lower: int
-    upper: int
+    lower: Ints
+    upper: Ints
     sent: Ints
     offset: Ints
     desynced: Ints
@@ -47,22 +52,39 @@ def limits(
 
 
 def new_flow(n: int, fc_limit: int = 16, fc_factor: float = 1.0, single_primary: bool = False) -> Flow:
-    """No member is stopped. Make a new one at each view change."""
+    """All ``n`` members are in one view and none is stopped."""
     lower, upper = limits(n, fc_limit, fc_factor, single_primary)
-    return Flow(n, lower, upper, [0] * n, [0] * n, [0] * n, [0] * (n * n))
+    return Flow(n, [lower] * n, [upper] * n, [0] * n, [0] * n, [0] * n, [0] * (n * n))
+
+
+def entered(flow: Flow, member: int, lower: int, upper: int) -> None:
+    """``member`` enters a view with these `limits`: what anybody stopped ended with the view before."""
+    flow.lower[member] = lower
+    flow.upper[member] = upper
+    flow.sent[member] = 0
+    for sender in range(flow.n):
+        flow.stopped[member * flow.n + sender] = 0
+
+
+def joined(flow: Flow, member: int, length: int) -> None:
+    """``member`` has its state transfer; ``length`` write sets that were ordered meanwhile wait."""
+    flow.desynced[member] = 0
+    flow.offset[member] = length if length > flow.lower[member] else 0
 
 
 def queue_changed(flow: Flow, member: int, length: int) -> int:
     """``member``'s receive queue has ``length`` write sets now: STOP or CONTINUE to broadcast, or NOTHING.
 
-    A desynced member (donor, backup) never sends STOP; a joined one that catches up compares with its
-    ``offset``, the queue it began with.
+    The offset shrinks with the queue, and is gone where a member says that it is synced (SYNC).
     """
+    shorter = length < flow.offset[member]
+    if shorter:
+        flow.offset[member] = length if length > flow.lower[member] else 0
     if not flow.sent[member]:
-        if not flow.desynced[member] and length > flow.upper + flow.offset[member]:
+        if not flow.desynced[member] and length > flow.upper[member] + flow.offset[member]:
             flow.sent[member] = 1
             return STOP
-    elif length <= flow.lower + flow.offset[member] or flow.desynced[member]:
+    elif length <= flow.lower[member] or shorter or flow.desynced[member]:
         flow.sent[member] = 0
         return CONTINUE
     return NOTHING

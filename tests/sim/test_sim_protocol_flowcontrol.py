@@ -55,6 +55,28 @@ class TestFlowControl:
         assert fc.queue_changed(flow, 2, 1028) == fc.NOTHING
         assert fc.queue_changed(flow, 2, 1029) == fc.STOP
 
+    def test_the_offset_shrinks_with_the_queue(self) -> None:
+        """What waited when the transfer ended stops nobody, what comes on top does; at SYNC it is over."""
+        flow = fc.new_flow(3)
+        flow.desynced[2] = 1
+        assert fc.queue_changed(flow, 2, 200) == fc.NOTHING
+        fc.joined(flow, 2, 200)
+        lengths = [228, 150, 178, 179, 151, 149, 28, 29]
+        expected = [0, 0, 0, fc.STOP, 0, fc.CONTINUE, 0, fc.STOP]
+        assert [fc.queue_changed(flow, 2, length) for length in lengths] == expected
+
+    def test_a_view_begins_without_stops_and_with_its_own_limits(self) -> None:
+        """gcs_handle_act_conf; other members' flow control stays as it is until they enter a view."""
+        flow = fc.new_flow(3)
+        fc.queue_changed(flow, 0, 29)
+        for member in (0, 1):
+            fc.ordered(flow, member, 0, True)
+        fc.entered(flow, 0, *fc.limits(2))
+        assert not fc.is_paused(flow, 0)
+        assert fc.is_paused(flow, 1)
+        assert fc.queue_changed(flow, 0, 24) == fc.STOP
+        assert fc.queue_changed(flow, 1, 28) == fc.NOTHING
+
     @given(st.lists(st.integers(0, 100), max_size=60), st.floats(0.1, 1.0))
     def test_stop_and_continue_alternate(self, lengths: list[int], factor: float) -> None:
         """Never two of the same in a row, and the last one says where the queue was."""

@@ -107,12 +107,13 @@ class Cluster(Database):
         super().__init__(world, name, settings, clustered=True)
         self.galera_members = self.members
         memory, here, count = self.memory, self.record, len(self.members)
-        lower, upper = flowcontrol.limits(count, settings["fc_limit"])
+        self._fc_limit: int = settings["fc_limit"]
+        lower, upper = flowcontrol.limits(count, self._fc_limit)
         values = {
             w.E_SYNC_WAIT: settings["sync_wait"],
             w.E_SLAVE_THREADS: settings["slave_threads"],
-            w.E_FLOW_LOWER: lower,
-            w.E_FLOW_UPPER: upper,
+            w.E_FLOW_LOWER: memory.ints([lower] * count),
+            w.E_FLOW_UPPER: memory.ints([upper] * count),
             w.E_FLOW_SENT: memory.ints([0] * count),
             w.E_FLOW_OFFSET: memory.ints([0] * count),
             w.E_FLOW_DESYNCED: memory.ints([0] * count),
@@ -154,8 +155,9 @@ class Cluster(Database):
         here = member.record
         if memory.i64[here + w.B_TARGET] >= 0:
             return  # on its way
-        memory.i64[here + w.B_TARGET] = memory.i64[self.record + w.E_HISTORY_LEN]
-        if member.visible >= memory.i64[here + w.B_TARGET]:
+        memory.i64[here + w.B_TARGET] = target = int(memory.i64[self.record + w.E_HISTORY_LEN])
+        memory.i64[memory.i64[self.record + w.E_FLOW_DESYNCED] + index] = 1
+        if member.visible >= target:
             galera.synced(memory.i64, memory.f64, here)
             return
         missing = galera.missing_bytes(memory.i64, memory.f64, here)
@@ -165,18 +167,18 @@ class Cluster(Database):
         network = self.world.network
         rtt = min((network.rtt(VPN, member.site, donor.site) for donor in donors), default=0.0)
         transfer = membership.state_transfer(int(missing), 0.0, 1e9, rtt, position_known=True)
-        self.world.at(transfer.seconds, lambda: self._transferred(member))
+        self.world.at(transfer.seconds, lambda: self._transferred(member, target))
 
-    def _transferred(self, member: Member) -> None:
-        target = int(self.memory.i64[member.record + w.B_TARGET])
-        if member.up and target > 0:
-            galera.enqueue(self.memory.i64, self.memory.f64, member.record, target)
+    def _transferred(self, member: Member, target: int) -> None:
+        memory, here = self.memory, member.record
+        if member.up and memory.i64[here + w.B_TARGET] == target:
+            last = max(target, int(memory.i64[here + w.B_ORDERED]))
+            galera.enqueue(memory.i64, memory.f64, here, last)
 
-    def view_changed(self, members: int) -> None:
-        """A new view: flow control starts afresh."""
-        galera.new_flow(self.memory.i64, self.memory.f64, self.record)
-        for member in self.members:
-            member.notify()
+    def view_changed(self, index: int, members: int) -> None:
+        """Member ``index`` enters a view of so many: its flow control starts afresh."""
+        lower, upper = flowcontrol.limits(members, self._fc_limit)
+        galera.view_changed(self.memory.i64, self.memory.f64, self.members[index].record, lower, upper)
 
     # -- what the kernels leave to Python ------------------------------------------------------
 

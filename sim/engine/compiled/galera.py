@@ -26,7 +26,9 @@ from sim.engine.compiled.victims import clear, clear_gaps, clear_token_scope, le
 from sim.protocols import certification, flowcontrol, membership, rowlocks
 from sim.protocols.flowcontrol import Flow
 
-_made = twins(flowcontrol, ("queue_changed", "ordered", "is_paused"))
+_made = twins(flowcontrol, ("entered", "joined", "queue_changed", "ordered", "is_paused"))
+flow_entered = _made["entered"]
+flow_joined = _made["joined"]
 flow_queue_changed = _made["queue_changed"]
 flow_ordered = _made["ordered"]
 flow_is_paused = _made["is_paused"]
@@ -44,8 +46,8 @@ def flow_of(i64: Any, f64: Any, db: int) -> Flow:
     n = i64[db + w.E_COUNT]
     return Flow(
         n,
-        i64[db + w.E_FLOW_LOWER],
-        i64[db + w.E_FLOW_UPPER],
+        i64[i64[db + w.E_FLOW_LOWER] : i64[db + w.E_FLOW_LOWER] + n],
+        i64[i64[db + w.E_FLOW_UPPER] : i64[db + w.E_FLOW_UPPER] + n],
         i64[i64[db + w.E_FLOW_SENT] : i64[db + w.E_FLOW_SENT] + n],
         i64[i64[db + w.E_FLOW_OFFSET] : i64[db + w.E_FLOW_OFFSET] + n],
         i64[i64[db + w.E_FLOW_DESYNCED] : i64[db + w.E_FLOW_DESYNCED] + n],
@@ -195,8 +197,10 @@ def queue_changed(i64: Ints, f64: Floats, member: int) -> None:
 @entry
 def synced(i64: Ints, f64: Floats, member: int) -> None:
     """The member has all the data its component has."""
+    db, index = i64[member + w.B_DATABASE], i64[member + w.B_INDEX]
     i64[member + w.B_TARGET] = -1
-    i64[i64[i64[member + w.B_DATABASE] + w.E_SYNCED] + i64[member + w.B_INDEX]] = 1
+    flow_joined(flow_of(i64, f64, db), index, i64[member + w.B_QUEUE_WAITING])
+    i64[i64[db + w.E_SYNCED] + index] = 1
     broadcast(i64, f64, member + w.B_CHANGED_HEAD)
 
 
@@ -316,7 +320,9 @@ def delivered(i64: Ints, f64: Floats, db: int, index: int, payload: int) -> None
     tx = number
     if not i64[tx + w.T_SEQNO]:
         certify(i64, f64, db, tx)
-    if i64[member + w.B_RECEIVED] < i64[tx + w.T_SEQNO]:
+    if i64[member + w.B_TARGET] > i64[member + w.B_RECEIVED]:
+        i64[member + w.B_ORDERED] = i64[tx + w.T_SEQNO]
+    elif i64[member + w.B_RECEIVED] < i64[tx + w.T_SEQNO]:
         if i64[tx + w.T_MEMBER] == member:
             i64[tx + w.T_STATE] = _ORDERED
             if i64[tx + w.T_REPLAY]:
@@ -366,15 +372,9 @@ def missing_bytes(i64: Ints, f64: Floats, member: int) -> int:
 
 
 @entry
-def new_flow(i64: Ints, f64: Floats, db: int) -> None:
-    """A new view: flow control starts afresh."""
-    n = i64[db + w.E_COUNT]
-    for k in range(n):
-        i64[i64[db + w.E_FLOW_SENT] + k] = 0
-        i64[i64[db + w.E_FLOW_OFFSET] + k] = 0
-        i64[i64[db + w.E_FLOW_DESYNCED] + k] = 0
-    for k in range(n * n):
-        i64[i64[db + w.E_FLOW_STOPPED] + k] = 0
+def view_changed(i64: Ints, f64: Floats, member: int, lower: int, upper: int) -> None:
+    """The member enters a view: its flow control starts afresh."""
+    flow_entered(flow_of(i64, f64, i64[member + w.B_DATABASE]), i64[member + w.B_INDEX], lower, upper)
 
 
 @entry

@@ -105,7 +105,11 @@ def replied(i64: Ints, f64: Floats, call: int) -> None:
 @kernel
 def send_flow_control(i64: Ints, f64: Floats, member: int, number: int) -> int:
     """Broadcast STOP or CONTINUE; returns why Python must do it, 0 if it need not."""
+    sent = i64[i64[member + w.B_DATABASE] + w.E_FLOW_SENT] + i64[member + w.B_INDEX]
+    if i64[sent] != number & 1:
+        return 0  # the view for which it was meant has ended
     if not can_send(i64, f64, member):
+        i64[sent] = 0
         return 0
     if not is_quiet(i64, f64, member):
         return w.UP_FLOW

@@ -13,7 +13,7 @@ from sim.engine.compiled.cpus import submit
 from sim.engine.compiled.database import keep, new_transaction
 from sim.engine.compiled.endings import accepting, depart, fail, refuses, row_of
 from sim.engine.compiled.events import push, wait_on
-from sim.engine.compiled.galera import must_wait
+from sim.engine.compiled.galera import can_send, must_wait
 from sim.engine.compiled.gaps import family_of, insert_token
 from sim.engine.compiled.jit import Floats, Ints, kernel
 from sim.engine.compiled.locks import lock, locked, scan, sees
@@ -22,7 +22,7 @@ from sim.engine.compiled.order import ask_causal, broadcast_payload, is_quiet
 from sim.engine.compiled.replication import written
 from sim.engine.compiled.requests import HEALTH, put_in, runs, take_out
 from sim.program import VPN
-from sim.protocols import certification, rowlocks
+from sim.protocols import certification, evs, rowlocks
 
 _READ, _HASH, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
     steps.READ,
@@ -37,6 +37,7 @@ _SCAN_ROWS = steps.SCAN_ROWS
 _HELD, _NEW = steps.HELD, steps.NEW
 _INSERT, _RANGE = rowlocks.INSERT, rowlocks.RANGE
 _REPLICATING = certification.REPLICATING
+_RETRY_PERIOD = evs.RETRY_PERIOD
 _STATEMENT = plain_service.STATEMENT_BYTES
 _STALE = plain_service.STALE
 _FIRST_RETRY, _LONGEST_RETRY, _RETRY_FACTOR = plain.FIRST_RETRY, plain.LONGEST_RETRY, plain.RETRY_FACTOR
@@ -92,6 +93,11 @@ def causal(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     """A causal point for `wsrep_sync_wait`; whether the request can go on at once."""
     member = i64[call + w.C_MEMBER]
     if pc == w.PC_CAUSAL:
+        if not can_send(i64, f64, member):
+            if refuses(i64, f64, call, True):
+                return fail(i64, f64, call, False)
+            wait_on(i64, f64, member + w.B_CHANGED_HEAD, w.RESUME_CALL, call, i64[call + w.C_TOKEN])
+            return False
         if refuses(i64, f64, call, True):
             return fail(i64, f64, call, False)
         i64[w.NUMBER] += 1
@@ -292,7 +298,6 @@ def commit(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     if pc == w.PC_SUBMIT_AGAIN:
         if refuses(i64, f64, call, True):
             return fail(i64, f64, call, False)
-        i64[tx + w.T_LAST_SEEN] = i64[member + w.B_VISIBLE]
         i64[call + w.C_PC] = w.PC_SUBMIT
         return True
     if pc == w.PC_SUBMIT:
@@ -307,7 +312,7 @@ def commit(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         pc = w.PC_SUBMITTED
     if pc == w.PC_SUBMITTED:
         if not i64[call + w.C_GOT]:
-            return resume_later(i64, f64, call, 0.001, w.PC_SUBMIT_AGAIN)
+            return resume_later(i64, f64, call, _RETRY_PERIOD, w.PC_SUBMIT_AGAIN)
         i64[call + w.C_PC] = w.PC_ANSWER
         return False
     # PC_ANSWER
