@@ -80,7 +80,8 @@ class Connections:
             return
         a, b = self._members[sender].site, self._members[peer].site
         network = self._world.network
-        if network.blocked[VPN][a][b]:
+        if network.blocked[VPN][a][b] or (sender, peer) in self._parcels:
+            # TCP keeps the order: what was sent before may wait for a peer that is stopped still.
             self._parcels.setdefault((sender, peer), deque()).append(Parcel(now, control, arrive))
             return
         self._deliver_at(sender, peer, now + network.delay(VPN, a, b, size), arrive)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.faults import Kill, Partition
+from experiments.faults import Kill, Partition, Pause
 from experiments.workload import Workload
 from sim.calibration import Calibration
 from sim.engine.compiled import events
@@ -177,6 +177,24 @@ class TestCausalReads:
         rows = simulation.observation().requests
         assert "timeout" not in set(rows["outcome"])
         assert (rows["latency"][rows["outcome"] == "ok"] > 4.0).sum() > 3
+
+
+@engines
+class TestOrder:
+    """Messages of one member to another."""
+
+    def test_a_link_that_returns_before_its_peer_does_keeps_the_order(self, engine: Any) -> None:
+        """A cut of half a second while the peer is stopped for four: what was sent meanwhile comes first."""
+        simulation = engine.of(program(users=1), 1)
+        simulation.run_until(2.0)
+        stopped = simulation.inject(Pause(target="db@ral"))
+        cut = simulation.inject(Partition(isolate=["ral"], path="vpn"))
+        simulation.run_until(2.5)
+        simulation.undo(cut)
+        simulation.run_until(6.0)
+        simulation.undo(stopped)
+        simulation.run_until(20.0)
+        assert [member.serving() for member in Cluster(simulation).database.members] == [True] * 3
 
 
 @engines

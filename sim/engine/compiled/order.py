@@ -183,7 +183,9 @@ def carry(
             hold(i64, f64, db, sender, peer, message, control)
         return
     a, b = i64[member_at(i64, f64, db, sender) + w.A_SITE], i64[member_at(i64, f64, db, peer) + w.A_SITE]
-    if blocked(i64, f64, VPN, a, b):
+    parcels = i64[db + w.E_PARCELS] + 2 * (sender * n + peer)
+    if blocked(i64, f64, VPN, a, b) or i64[parcels]:
+        # TCP keeps the order: what was sent before may wait for a peer that is stopped still.
         hold(i64, f64, db, sender, peer, message, control)
         return
     i64[message + w.Y_REFERENCES] += 1
