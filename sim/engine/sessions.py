@@ -34,8 +34,15 @@ class Sessions:
         self.instances = [world.daemon(component) for component in mine if component.kind == "redis"]
         self.sentinels = [world.daemon(component) for component in mine if component.kind == "sentinel"]
         quorum = settings["quorum"] or len(self.sentinels) // 2 + 1
+        sites = {instance.site for instance in self.instances}
+        farthest = max((world.network.rtt(VPN, i, j) for i in sites for j in sites), default=0.0)
         self._watch = self._new_watch(
-            sentinel.Settings(quorum, settings["down_after"], settings["failover_timeout"])
+            sentinel.Settings(
+                quorum,
+                settings["down_after"],
+                settings["failover_timeout"],
+                sync_time=sentinel.SYNC_ROUND_TRIPS * farthest,
+            )
         )
         phases = world.streams.get("sentinel.phase", name)
         for pair in range(len(self.sentinels) * len(self.instances)):
@@ -45,7 +52,11 @@ class Sessions:
             self._watch.info_at[pair] = -sentinel.INFO_PERIOD * phases.uniform(phases.next())
         self._link_up = [True] * len(self.instances)
         for index, instance in enumerate(self.instances):
+            self._watch.rank[index] = self._draw_rank(index)
             instance.on_change.append(partial(self._instance_changed, index))
+        self._watching = [True] * len(self.sentinels)
+        for index, daemon in enumerate(self.sentinels):
+            daemon.on_change.append(partial(self._sentinel_changed, index))
         world.network.listen(self._look_at_replicas)
         for index in range(len(self.sentinels)):
             self._tick_later(index, 0.1 * self._draw_timer(index))
@@ -75,6 +86,9 @@ class Sessions:
 
     def _draw(self) -> float:
         return self._drawn("sentinel.desync", self._name)
+
+    def _draw_rank(self, index: int) -> float:
+        return self._drawn("redis.runid", self.instances[index].name)
 
     def _drawn(self, stream: str, entity: str) -> float:
         draws = self._world.streams.get(stream, entity)
@@ -124,13 +138,21 @@ class Sessions:
             step = sentinel.receive(self._watch, message.target, message, now, self._draw())
             self._step(receiver, step)
 
+    def _sentinel_changed(self, index: int) -> None:
+        """A killed sentinel that runs again begins anew; a stopped one goes on where it was."""
+        up = self.sentinels[index].up
+        if up and not self._watching[index]:
+            sentinel.restarted(self._watch, index, self._world.env.now)
+        self._watching[index] = up
+
     # -- servers -----------------------------------------------------------------------------
 
     def _instance_changed(self, index: int) -> None:
         """A killed server resets its connections at once; a stopped one just stays silent."""
         instance = self.instances[index]
         if instance.up:
-            sentinel.start(self._watch, index)
+            if not self._watch.alive[index]:
+                sentinel.start(self._watch, index, self._draw_rank(index))
         else:
             sentinel.crash(self._watch, index)
             for watcher, daemon in enumerate(self.sentinels):

@@ -12,7 +12,8 @@ Engine loop:
     for each step: carry step.sends (target is an instance if message.to_instance), log step.events, act on
         step.roles (an instance became primary or the replica of another one)
     instance killed: crash(watch, i), and disconnected(watch, s, i, now) at each s that the reset reaches;
-        later start(watch, i)
+        later start(watch, i, rank)
+    sentinel killed: no more ticks; later restarted(watch, s, now)
     replica's link to its primary lost or back: replica_link(watch, i, up, now)
     replicated bytes: watch.offset[i] = bytes
 Clients ask :func:`primary_known`. A stopped sentinel is simply not ticked: the gap puts it into TILT.
@@ -27,12 +28,21 @@ Example:
 
 from __future__ import annotations
 
-from sim.protocols.sentinel_failover import enter, run_failover, see_epoch, start_failover, switch, vote
+from sim.protocols.sentinel_failover import (
+    enter,
+    run_failover,
+    see_epoch,
+    start_failover,
+    switch,
+    vote,
+    watch_afresh,
+)
 from sim.protocols.sentinel_routine import (
     SEND_HELLO,
     SEND_INFO,
     SEND_PING,
     due,
+    handled,
     hello_is_news,
     info_is_news,
     link_down,
@@ -65,6 +75,7 @@ from sim.protocols.sentinel_state import (
     SELECT_REPLICA,
     SEND_PROMOTION,
     SLAVEOF,
+    SYNC_ROUND_TRIPS,
     TILT_PERIOD,
     TILT_TRIGGER,
     UPDATE_CONFIG,
@@ -104,6 +115,7 @@ __all__ = [
     "SELECT_REPLICA",
     "SEND_PROMOTION",
     "SLAVEOF",
+    "SYNC_ROUND_TRIPS",
     "TILT_PERIOD",
     "TILT_TRIGGER",
     "UPDATE_CONFIG",
@@ -123,6 +135,7 @@ __all__ = [
     "primary_known",
     "receive",
     "replica_link",
+    "restarted",
     "start",
     "tick",
 ]
@@ -130,6 +143,9 @@ __all__ = [
 
 def tick(watch: Watch, sentinel: int, now: float, desync: float) -> Step:
     """The timer of ``sentinel`` fires.
+
+    The primary comes first, with all that follows from its state, and then the replicas: those of a primary
+    that has just become ODOWN are asked for INFO in the same tick (sentinelHandleDictOfRedisInstances).
 
     Args:
         watch: the state.
@@ -143,15 +159,24 @@ def tick(watch: Watch, sentinel: int, now: float, desync: float) -> Step:
     if gap < 0 or gap > TILT_TRIGGER:
         watch.tilt_since[sentinel] = now
         step.events.append(Event(sentinel, "+tilt", -1))
-    for instance in range(watch.instances):
+    for turn in range(watch.instances):
+        instance = handled(watch, sentinel, turn)
         _ask_instance(watch, sentinel, instance, now, step)
-    if watch.tilt_since[sentinel] > NEVER:
         if now - watch.tilt_since[sentinel] < TILT_PERIOD:
-            return step
-        watch.tilt_since[sentinel] = NEVER
-        step.events.append(Event(sentinel, "-tilt", -1))
-    for instance in range(watch.instances):
+            continue
+        if watch.tilt_since[sentinel] > NEVER:
+            watch.tilt_since[sentinel] = NEVER
+            step.events.append(Event(sentinel, "-tilt", -1))
         _check_subjectively_down(watch, sentinel, instance, now, step)
+        if instance == watch.primary[sentinel]:
+            _act(watch, sentinel, now, desync, step)
+    if watch.failover[sentinel] == UPDATE_CONFIG:
+        switch(watch, sentinel, watch.promoted[sentinel], now, step)
+    return step
+
+
+def _act(watch: Watch, sentinel: int, now: float, desync: float, step: Step) -> None:
+    """What only the primary's state leads to: ODOWN, a failover, questions to the other sentinels."""
     _check_objectively_down(watch, sentinel, step)
     if (
         watch.odown[sentinel]
@@ -162,9 +187,6 @@ def tick(watch: Watch, sentinel: int, now: float, desync: float) -> Step:
         _ask_sentinels(watch, sentinel, now, step, forced=True)
     run_failover(watch, sentinel, now, desync, step)
     _ask_sentinels(watch, sentinel, now, step, forced=False)
-    if watch.failover[sentinel] == UPDATE_CONFIG:
-        switch(watch, sentinel, watch.promoted[sentinel], now, step)
-    return step
 
 
 def receive(watch: Watch, sentinel: int, message: Message, now: float, desync: float) -> Step:
@@ -242,9 +264,22 @@ def crash(watch: Watch, instance: int) -> None:
     watch.alive[instance] = 0
 
 
-def start(watch: Watch, instance: int) -> None:
-    """The instance runs again, in the role it had (its configuration file)."""
+def start(watch: Watch, instance: int, rank: float | None = None) -> None:
+    """The instance runs again, in the role it had (its configuration file), with a new run ID (``rank``)."""
     watch.alive[instance] = 1
+    if rank is not None:
+        watch.rank[instance] = rank
+
+
+def restarted(watch: Watch, sentinel: int, now: float) -> None:
+    """The sentinel's process runs again and knows what its configuration file says: epochs and the primary.
+
+    Its clock starts anew, so that a restart is no TILT (initSentinel), and so does its watch over everybody.
+    A stopped sentinel that goes on is not restarted.
+    """
+    watch.previous_tick[sentinel] = now
+    watch.tilt_since[sentinel] = NEVER
+    watch_afresh(watch, sentinel, primary_known(watch, sentinel), now)
 
 
 def disconnected(watch: Watch, sentinel: int, instance: int, now: float) -> None:

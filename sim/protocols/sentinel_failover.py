@@ -128,7 +128,10 @@ def abort(watch: Watch, sentinel: int, kind: str, now: float, step: Step) -> Non
 
 
 def select_replica(watch: Watch, sentinel: int, now: float) -> int:
-    """The replica to promote: reachable, freshly seen, not long without its primary, most data; or -1."""
+    """The replica to promote: reachable, freshly seen, not long without its primary, most data; or -1.
+
+    Between equals the smaller run ID decides (compareSlavesForPromotion).
+    """
     primary, row = watch.primary[sentinel], sentinel * watch.instances
     longest = 10 * watch.settings.down_after
     fresh = 3 * INFO_PERIOD
@@ -147,8 +150,11 @@ def select_replica(watch: Watch, sentinel: int, now: float) -> int:
             or watch.info_link_down[pair] > longest
         ):
             continue
-        if best < 0 or watch.info_offset[pair] > watch.info_offset[row + best]:
-            best = instance
+        if best >= 0:
+            ahead = watch.info_offset[pair] - watch.info_offset[row + best]
+            if ahead < 0 or (ahead == 0 and watch.rank[instance] > watch.rank[best]):
+                continue
+        best = instance
     return best
 
 
@@ -181,8 +187,13 @@ def reconfigure(watch: Watch, sentinel: int, now: float, step: Step) -> None:
 
 
 def switch(watch: Watch, sentinel: int, primary: int, now: float, step: Step) -> None:
-    """Follow a new primary and start watching all instances afresh."""
+    """Follow a new primary."""
     step.events.append(Event(sentinel, "+switch-master", primary))
+    watch_afresh(watch, sentinel, primary, now)
+
+
+def watch_afresh(watch: Watch, sentinel: int, primary: int, now: float) -> None:
+    """Forget all but the epochs and watch ``primary`` and its replicas as if they had just been named."""
     watch.primary[sentinel] = primary
     watch.promoted[sentinel] = -1
     watch.odown[sentinel] = 0

@@ -65,8 +65,16 @@ class Routine(NamedTuple):
     syncing: Ints
 
 
+def handled(watch: Watch, sentinel: int, turn: int) -> int:
+    """The instance that ``sentinel`` sees to in that turn of a tick: the primary, then the replicas."""
+    return (watch.primary[sentinel] + turn) % watch.instances
+
+
 def due(watch: Watch, sentinel: int, instance: int, down_after: float, now: float) -> int:
-    """What ``sentinel`` sends to ``instance`` now (see `SEND_PING`), noted as sent."""
+    """What ``sentinel`` sends to ``instance`` now (see `SEND_PING`), noted as sent.
+
+    INFO gives `master_link_down_since_seconds` in whole seconds: a link down for less is no hurry.
+    """
     pair = sentinel * watch.instances + instance
     if not watch.connected[pair]:
         if now - watch.reconnect_tried[pair] < PING_PERIOD:
@@ -80,7 +88,7 @@ def due(watch: Watch, sentinel: int, instance: int, down_after: float, now: floa
         note_ping(watch, pair, now)
         found = SEND_PING
     hurry = instance != watch.primary[sentinel] and (
-        watch.odown[sentinel] != 0 or watch.failover[sentinel] != IDLE or watch.info_link_down[pair] > 0
+        watch.odown[sentinel] != 0 or watch.failover[sentinel] != IDLE or watch.info_link_down[pair] >= 1.0
     )
     info_period = FAST_INFO_PERIOD if hurry else INFO_PERIOD
     if now - watch.info_at[pair] > info_period and now - watch.info_sent[pair] > FAST_INFO_PERIOD:

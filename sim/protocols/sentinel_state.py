@@ -24,6 +24,9 @@ RECONF_TIMEOUT = 10.0
 TILT_TRIGGER = 2.0
 TILT_PERIOD = 30.0
 
+SYNC_ROUND_TRIPS = 4
+"""From SLAVEOF to a working link: connect, PING, AUTH and REPLCONF together, PSYNC (syncWithMaster)."""
+
 MESSAGE_BYTES = (80, 60, 70, 4000, 150, 120, 200, 250)
 """Bytes on the wire by kind (orders of magnitude)."""
 
@@ -36,14 +39,15 @@ class Settings(NamedTuple):
         down_after: `down-after-milliseconds`, in seconds.
         failover_timeout: `failover-timeout`, in seconds.
         parallel_syncs: replicas repointed at a time.
-        sync_time: seconds from SLAVEOF to a working link (connect, handshake, partial resynchronisation).
+        sync_time: seconds from SLAVEOF to a working link: Redis 7.0 connects at once (replicationSetMaster)
+            and needs `SYNC_ROUND_TRIPS`.
     """
 
     quorum: int
     down_after: float = 30.0
     failover_timeout: float = 180.0
     parallel_syncs: int = 1
-    sync_time: float = 1.0
+    sync_time: float = 0.0
 
 
 class Message(NamedTuple):
@@ -147,6 +151,7 @@ class Watch:
     offset: Ints
     link_down_since: Floats
     syncing: Ints
+    rank: Floats  # order of the run IDs, which a process draws at its start
 
 
 NEVER = -1e18
@@ -205,4 +210,5 @@ def new_watch(sentinels: int, instances: int, primary: int, settings: Settings, 
         offset=[0] * instances,
         link_down_since=[NEVER] * instances,
         syncing=[0] * instances,
+        rank=[float(i) for i in range(instances)],
     )

@@ -214,6 +214,34 @@ class TestSentinel:
         assert 5.0 <= first(simulation, "redis.sdown") <= 6.2
         assert 5.3 <= first(simulation, "redis.switch-master") <= 7.6
 
+    @pytest.mark.parametrize("seed", [1, 3, 4])
+    def test_the_leader_switches_when_the_other_replica_follows(self, seed: int) -> None:
+        """That replica connects to the new primary at once (Redis 7.0): its next INFO, 1 s later, says so."""
+        simulation = disturbed(Kill(target="cache@ral"), until=AT + 12, seed=seed)
+        switched = [event.at for event in simulation.events() if event.kind == "redis.switch-master"]
+        assert len(switched) == 3
+        assert max(switched) - min(switched) <= 1.2
+
+    def test_either_of_two_equal_replicas_is_promoted(self) -> None:
+        """Run IDs are random: no site is preferred."""
+        promoted = set()
+        for seed in range(1, 5):
+            simulation = disturbed(Kill(target="cache@ral"), until=AT + 12, duration=12.0, seed=seed)
+            promoted |= {event.detail for event in simulation.events() if event.kind == "redis.switch-master"}
+        assert promoted == {"cache@cam", "cache@edi"}
+
+    def test_a_sentinel_started_again_sees_the_next_failure_at_once(self) -> None:
+        """It is not in TILT, in which it would declare nothing for 30 s."""
+        simulation = open_simulation(load("iris-3site-galera", size="lab"), WORKLOAD, 1)
+        simulation.run_until(AT - 8)
+        number = simulation.inject(Kill(target="cache-sentinel@cam"))
+        simulation.run_until(AT - 3)
+        simulation.undo(number)
+        simulation.run_until(AT)
+        simulation.inject(Kill(target="cache@ral"))
+        simulation.run_until(AT + 8)
+        assert 5.0 <= first(simulation, "redis.sdown", "cache@cam") <= 6.2
+
 
 class TestFrontEnds:
     """Who notices a hung or dead service, and when (components.md 4.1, 5.2)."""

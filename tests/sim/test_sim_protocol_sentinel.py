@@ -197,6 +197,49 @@ class TestFailover:
         assert deployment.first("+tilt") == pytest.approx(9.0, abs=0.2)
         assert deployment.first("+sdown") >= 39.0
 
+    def test_a_restarted_sentinel_is_not_in_tilt_and_watches_afresh(self) -> None:
+        """Its clock starts anew: a primary killed meanwhile is down after down-after, not 30 s later."""
+        deployment = Deployment(1, 0.001, 1)
+        deployment.run(5.0)
+        deployment.frozen = {0}
+        deployment.run(9.0)
+        deployment.frozen = set()
+        deployment.kill(0)
+        rs.restarted(deployment.watch, 0, deployment.now)
+        deployment.run(15.0)
+        assert deployment.first("+tilt") == float("inf")
+        assert 10.0 <= deployment.first("+sdown") <= 10.2
+
+    def test_a_restarted_sentinel_keeps_its_epochs_and_the_primary(self) -> None:
+        """They are in its configuration file; its vote's receiver, its failover and its links are not."""
+        watch = rs.new_watch(3, 3, 0, rs.Settings(2))
+        watch.epoch[1] = watch.voted_epoch[1] = 4
+        watch.config_epoch[1], watch.primary[1], watch.failover[1] = 3, 2, rs.WAIT_START
+        watch.odown[1] = watch.sdown[5] = 1
+        rs.restarted(watch, 1, 50.0)
+        assert (watch.epoch[1], watch.voted_epoch[1], watch.config_epoch[1], watch.primary[1]) == (4, 4, 3, 2)
+        assert (watch.failover[1], watch.odown[1], watch.sdown[5]) == (rs.IDLE, 0, 0)
+        assert watch.connected == [1, 1, 1, 0, 0, 0, 1, 1, 1]
+
+
+class TestOrderOfATick:
+    """The primary and what follows from its state, then the replicas (sentinelHandleDictOfRedisInstances)."""
+
+    def test_replicas_are_asked_for_info_in_the_tick_that_finds_the_primary_objectively_down(self) -> None:
+        """Their last INFO is 5 s old: in peace it would be due 5 s later."""
+        watch = rs.new_watch(1, 3, 0, rs.Settings(1, down_after=1.0), now=5.0)
+        watch.first_ping[0], watch.previous_tick[0] = 8.9, 9.95
+        step = rs.tick(watch, 0, 10.0, 0.5)
+        assert "+odown" in [event.kind for event in step.events]
+        assert {m.target for m in step.sends if m.kind == rs.INFO} == {1, 2}
+
+    @pytest.mark.parametrize(("down", "asked"), [(0.6, set()), (1.0, {1})])
+    def test_a_link_down_for_less_than_a_second_is_no_hurry(self, down: float, asked: set[int]) -> None:
+        """INFO gives it in whole seconds (master_link_down_since_seconds); from the first on all hurry."""
+        watch = rs.new_watch(1, 2, 0, rs.Settings(1), now=5.0)
+        watch.info_link_down[1], watch.previous_tick[0] = down, 7.0
+        assert {m.target for m in rs.tick(watch, 0, 7.1, 0.5).sends if m.kind == rs.INFO} == asked
+
 
 class TestVotes:
     """Rules of an election."""
@@ -237,3 +280,13 @@ class TestVotes:
         deployment.kill(0)
         deployment.run(40.0)
         assert set(deployment.watch.primary) == {2}
+
+    @pytest.mark.parametrize("smaller", [1, 2])
+    def test_equal_data_leaves_the_choice_to_the_run_id(self, smaller: int) -> None:
+        """The smaller run ID wins (compareSlavesForPromotion); a process draws its own at its start."""
+        deployment = Deployment(3, 0.005, 2)
+        rs.start(deployment.watch, smaller, -1.0)
+        deployment.run(20.0)
+        deployment.kill(0)
+        deployment.run(40.0)
+        assert set(deployment.watch.primary) == {smaller}

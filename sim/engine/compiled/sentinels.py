@@ -23,6 +23,7 @@ _made = twins(
     (
         "note_ping",
         "note_pong",
+        "handled",
         "due",
         "peaceful",
         "link_down",
@@ -33,6 +34,7 @@ _made = twins(
     ),
 )
 note_pong = _made["note_pong"]
+handled = _made["handled"]
 due = _made["due"]
 peaceful = _made["peaceful"]
 link_down = _made["link_down"]
@@ -151,7 +153,8 @@ def sentinel_tick(i64: Ints, f64: Floats, here: int, index: int) -> int:
         return 0
     following(i64, f64, i64[here + w.H_DESYNC])
     watch.previous_tick[index] = now
-    for instance in range(watch.instances):
+    for turn in range(watch.instances):
+        instance = handled(watch, index, turn)
         found = due(watch, index, instance, down_after, now)
         if found & SEND_PING:
             send(i64, f64, me, new_note(i64, f64, here, _PING, index, instance, 1))
