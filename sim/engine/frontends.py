@@ -26,7 +26,11 @@ RESPONSE_BYTES = 1800
 
 
 IDLE_SERVER_CONNECTION = 5.0
-"""Seconds after which HAProxy closes idle connections to servers (pool-purge-delay)."""
+"""Seconds of disuse after which a server has no idle connection left here.
+
+HAProxy has no such limit: every `pool-purge-delay` (5 s) it closes half of the connections that exceed those
+in use at a time lately (srv_cleanup_idle_conns). A few are gone after about one period, many last longer.
+"""
 
 
 class Proxying(Daemon):
@@ -134,7 +138,6 @@ class FrontEnd(Proxying):
             settings["timeout_connect"],
             settings["retries"],
             settings["redispatch"],
-            settings["balance"] == "roundrobin",
         )
         self.timeout_server: float = settings["timeout_server"]
         self._used = [-1e9] * len(self.servers)
@@ -173,10 +176,8 @@ class FrontEnd(Proxying):
             if connected:
                 break
             haproxy.closed(self.proxy, server)
-            others = len(haproxy.usable(self.proxy)) - haproxy.is_up(self.proxy, server)
-            following = haproxy.retry(
-                self._retries, attempt, not target.up, others, haproxy.is_up(self.proxy, server)
-            )
+            active, still_up = haproxy.count_active(self.proxy), haproxy.is_up(self.proxy, server)
+            following = haproxy.retry(self._retries, attempt, not target.up, active, still_up)
             attempt += 1
             if following.status:
                 call.status = following.status

@@ -67,8 +67,16 @@ class Network:
         """Round-trip propagation delay in seconds now."""
         return self.one_way(path, i, j) + self.one_way(path, j, i)
 
-    def delay(self, path: int, i: int, j: int, size: int = 500) -> float:
-        """Seconds that a message of ``size`` bytes sent now takes over a live link."""
+    def delay(self, path: int, i: int, j: int, size: int = 500, syn: bool = False) -> float:
+        """Seconds that a message of ``size`` bytes sent now takes over a live link.
+
+        Args:
+            path: VPN or PUBLIC.
+            i: site it leaves.
+            j: site it goes to.
+            size: bytes.
+            syn: whether it opens a connection, whose round trip the kernel does not know yet.
+        """
         if i == j:
             return SAME_SITE
         link = self._link
@@ -87,16 +95,18 @@ class Network:
             total = max(0.0, total + jitter * (2 * stream.uniform(stream.next()) - 1))
         loss = link["loss"][path][i][j]
         if loss:
-            total += self._retransmitted(path, i, j, loss, packets)
+            losses = self._losses(path, i, j, loss, packets)
+            rtt = self.rtt(path, i, j)
+            total += tcp.syn_loss_delay(losses) if syn else tcp.loss_delay(rtt, losses, packets)
         return total
 
-    def _retransmitted(self, path: int, i: int, j: int, loss: float, packets: int) -> float:
+    def _losses(self, path: int, i: int, j: int, loss: float, packets: int) -> int:
         stream = self._streams[path][i][j]
         losses, chance = 0, 1 - (1 - loss) ** packets
         while stream.uniform(stream.next()) < chance and losses < tcp.DATA_RETRIES:
             losses += 1
             chance = loss
-        return tcp.loss_delay(self.rtt(path, i, j), losses)
+        return losses
 
     # -- things that take time ---------------------------------------------------------------
 
@@ -122,23 +132,32 @@ class Network:
                 return
 
     def connect(self, path: int, i: int, j: int, timeout: float) -> Process:
-        """Open a connection: True after one round trip, False after ``timeout`` seconds without one."""
+        """Open a connection: True after one round trip, False after ``timeout`` seconds without one.
+
+        Into a dead link the SYN is sent again and again (sim.protocols.tcp) until it meets the link alive.
+        """
         if i == j:
             return True
         if not (self.blocked[path][i][j] or self.blocked[path][j][i]):
-            took = self.delay(path, i, j, 60) + self.delay(path, j, i, 60)
+            took = self.delay(path, i, j, 60, syn=True) + self.delay(path, j, i, 60, syn=True)
             yield self.env.timeout(min(took, timeout))
             return took <= timeout
         started = self.env.now
-        while self.blocked[path][i][j] or self.blocked[path][j][i]:
-            left = started + timeout - self.env.now
-            if left <= 0:
+        while True:
+            while self.blocked[path][i][j] or self.blocked[path][j][i]:
+                left = started + timeout - self.env.now
+                if left <= 0:
+                    return False
+                yield self.env.any_of([self.changed(), self.env.timeout(left)])
+            rtt = self.rtt(path, i, j)
+            through = tcp.connected_after(started, self.env.now, rtt, timeout, self._syn_linear)
+            if through > started + timeout:
+                yield self.env.timeout(max(0.0, started + timeout - self.env.now))
                 return False
-            yield self.env.any_of([self.changed(), self.env.timeout(left)])
-        rtt = self.rtt(path, i, j)
-        through = tcp.connected_after(started, self.env.now, rtt, timeout, self._syn_linear)
-        yield self.env.timeout(max(0.0, min(through, started + timeout) - self.env.now))
-        return through <= started + timeout
+            yield self.env.timeout(max(0.0, through - rtt - self.env.now))
+            if not (self.blocked[path][i][j] or self.blocked[path][j][i]):
+                yield self.env.timeout(rtt)
+                return True
 
     def changed(self) -> simpy.Event:
         """An event that happens at the next cut or repair of any link."""

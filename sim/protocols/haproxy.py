@@ -1,7 +1,8 @@
 """HAProxy: active health checks, choice of a server, and what becomes of a failed connection.
 
-Source: HAProxy 2.6 src/check.c (health counter), src/backend.c (back_handle_st_cer), src/stream.c
-(redispatch), src/lb_fwrr.c, src/lb_fwlc.c, doc/configuration.txt; components.md 4.1 and 4.2. Seconds.
+Source: HAProxy 2.6.12 src/check.c (health counter), src/backend.c (back_handle_st_cer),
+include/haproxy/stream.h (stream_choose_redispatch), src/lb_fwrr.c, src/lb_fwlc.c, doc/configuration.txt;
+components.md 4.1 and 4.2. Seconds.
 
 Example:
     >>> proxy = new_proxy(2, check=Check(inter=2.0, fall=3, rise=2))
@@ -11,7 +12,7 @@ Example:
     'down'
     >>> choose(proxy), choose(proxy)
     (0, 0)
-    >>> retry(Retries(), attempt=0, refused=True, others=0)
+    >>> retry(Retries(), attempt=0, refused=True, active=1)
     Retry(status=0, delay=1.0, redispatch=False)
 """
 
@@ -130,13 +131,8 @@ def check_timeout(proxy: Proxy) -> float:
     return proxy.check.inter if proxy.check.timeout is None else proxy.check.timeout
 
 
-def usable(proxy: Proxy) -> list[int]:
-    """Servers that may be chosen now: the active ones that are up, else the first live backup (or all)."""
-    return [server for server in range(len(proxy.health)) if is_usable(proxy, server)]
-
-
 def is_usable(proxy: Proxy, server: int) -> bool:
-    """Whether ``server`` is among those that may be chosen now."""
+    """Whether ``server`` may be chosen now: an active one that is up, else the first live backup (or all)."""
     if not is_up(proxy, server):
         return False
     if not proxy.backup[server]:
@@ -147,11 +143,11 @@ def is_usable(proxy: Proxy, server: int) -> bool:
     return True
 
 
-def count_usable(proxy: Proxy) -> int:
-    """How many servers may be chosen now."""
+def count_active(proxy: Proxy) -> int:
+    """How many servers are up and no backups (`srv_act`)."""
     count = 0
     for server in range(len(proxy.health)):
-        if is_usable(proxy, server):
+        if is_up(proxy, server) and not proxy.backup[server]:
             count += 1
     return count
 
@@ -193,13 +189,11 @@ class Retries(NamedTuple):
         connect: `timeout connect` (Debian's haproxy.cfg: 5 s).
         retries: `retries` (3).
         redispatch: `option redispatch` (off).
-        roundrobin: whether the algorithm is roundrobin, which redispatches at the first failure.
     """
 
     connect: float = 5.0
     retries: int = 3
     redispatch: bool = False
-    roundrobin: bool = True
 
 
 class Retry(NamedTuple):
@@ -216,24 +210,25 @@ class Retry(NamedTuple):
     redispatch: bool
 
 
-def retry(settings: Retries, attempt: int, refused: bool, others: int, still_up: bool = True) -> Retry:
+def retry(settings: Retries, attempt: int, refused: bool, active: int, still_up: bool = True) -> Retry:
     """Decide after a connection attempt failed (nothing was sent; a request once sent is never retried).
+
+    roundrobin and leastconn alike redispatch at the first failure if there is another active server (since
+    2.6.7; only hashes do not).
 
     Args:
         settings: the backend's.
         attempt: 0 for the first.
         refused: refused or reset (then the same server is given a second to recover) rather than timed out.
-        others: active servers up besides this one.
+        active: active servers up, this one included (:func:`count_active`).
         still_up: whether the server is still up.
     """
     count = attempt + 1
     if count > settings.retries:
         return Retry(UNAVAILABLE, 0.0, False)
-    redispatch = settings.redispatch and (
-        not still_up or count == settings.retries or (settings.roundrobin and others > 0)
-    )
-    # A server that refused gets a moment to recover, unless another one is asked.
-    wait = refused and not (redispatch and others > 0)
+    redispatch = settings.redispatch and (not still_up or count == settings.retries or active > 1)
+    # A server that refused gets a moment to recover, unless another one of several is asked.
+    wait = refused and not (redispatch and active > 1)
     return Retry(0, min(settings.connect, TURN_AROUND) if wait else 0.0, redispatch)
 
 

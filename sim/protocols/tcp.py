@@ -30,6 +30,9 @@ MAX_RTO = 120.0
 INITIAL_RTO = 1.0
 """First SYN retransmission."""
 
+PROBE_SLACK = 0.002
+"""What a tail loss probe adds to two round trips when several packets are out (Linux TCP_TIMEOUT_MIN_US)."""
+
 SYN_RETRIES = 6
 """net.ipv4.tcp_syn_retries: connect gives up after about 127 s."""
 
@@ -176,9 +179,26 @@ def expected_extra_delay(rtt: float, loss: float) -> float:
     return sum(loss**n * wait for n, wait in enumerate(_waits(rto(rtt)), start=1))
 
 
-def loss_delay(rtt: float, losses: int) -> float:
-    """Extra seconds of a single-segment message whose first ``losses`` copies were lost."""
+def loss_delay(rtt: float, losses: int, packets: int = 1) -> float:
+    """Extra seconds of a message of ``packets`` segments of which ``losses`` copies of one were lost in turn.
+
+    With more than one segment out, a probe comes before the first timeout: after two round trips
+    (tcp_schedule_loss_probe; a single one waits 200 ms more, which is past its timeout). A loss that a later
+    segment's acknowledgement reveals sooner is taken for one of the last.
+    """
     at, wait = 0.0, rto(rtt)
+    for lost in range(losses):
+        if lost == 0 and packets > 1:
+            at += min(wait, 2 * rtt + PROBE_SLACK)
+        else:
+            at += wait
+            wait = min(MAX_RTO, wait * 2)
+    return at
+
+
+def syn_loss_delay(losses: int) -> float:
+    """Extra seconds of a connect when the first ``losses`` copies of its SYN, or of the answer, were lost."""
+    at, wait = 0.0, INITIAL_RTO
     for _ in range(losses):
         at += wait
         wait = min(MAX_RTO, wait * 2)

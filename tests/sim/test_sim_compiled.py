@@ -346,6 +346,46 @@ class TestCommitsLeftBehind:
         assert differences(compile_program(topology, asked, [killed]), seed, 12.0) == []
 
 
+class TestLinks:
+    """Links that flap and lose packets."""
+
+    @pytest.mark.parametrize("balance", ["roundrobin", "leastconn"])
+    def test_connections_meet_them_alike(self, balance: str) -> None:
+        """SYNs into a link soon dead again, lost SYNs, loss probes, servers that are asked next."""
+        names = ["ral", "cam", "edi"]
+        everywhere = dict.fromkeys(names, 1)
+        links = [("ral", "cam"), ("ral", "edi"), ("cam", "edi")]
+        topology = Topology.model_validate(
+            {
+                "topology": "flapping",
+                "sites": {name: {"nodes": 1, "cpu": 4} for name in names},
+                "links": [{"between": pair, "rtt": 0.05, "loss": 0.1} for pair in links],
+                "services": {
+                    "iam": {"kind": "indigo-iam", "replicas": everywhere, "database": "db"},
+                    "db": {"kind": "galera", "members": everywhere},
+                    "frontend": {
+                        "kind": "haproxy",
+                        "sites": names,
+                        "backend": "iam",
+                        "reach": "all",
+                        "balance": balance,
+                        "redispatch": True,
+                        "check": {"kind": "tcp", "inter": 2.0},
+                    },
+                },
+                "clients": {f"{name}-users": {"site": name} for name in names},
+            }
+        )
+        cut = Partition(isolate=["edi"])
+        timeline = [
+            ScheduledFault(name=f"cut {at}", fault=cut, at=at, duration=duration)
+            for at, duration in ((4.0, 1.0), (5.1, 1.5), (6.8, 0.4), (9.0, 0.2), (9.3, 2.9))
+        ]
+        timeline.append(ScheduledFault(name="kill", fault=Kill(target="iam@cam"), at=14.0, duration=4.0))
+        asked = Workload(users=20, think=0.3, duration=22.0, warmup=1.0, timeout=10.0)
+        assert differences(compile_program(topology, asked, timeline), 3, 22.0) == []
+
+
 class TestHistory:
     """The ring of ordered write sets, which forgets what every member has made visible."""
 

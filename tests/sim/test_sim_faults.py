@@ -246,6 +246,21 @@ class TestSentinel:
 class TestFrontEnds:
     """Who notices a hung or dead service, and when (components.md 4.1, 5.2)."""
 
+    @pytest.mark.parametrize("balance", ["roundrobin", "leastconn"])
+    def test_with_redispatch_another_server_is_asked_at_once(self, balance: str) -> None:
+        """A refusal costs no second, whichever way servers are chosen (HAProxy since 2.6.7)."""
+        changes = (f"balance={balance}", "redispatch=true", "reach=all")
+        topology = load("iris-3site-galera", size="lab").with_(*(f"services.frontend.{c}" for c in changes))
+        simulation = open_simulation(topology, WORKLOAD, 1)
+        simulation.run_until(AT)
+        simulation.inject(Kill(target="web@cam"))
+        simulation.run_until(AT + 10)
+        rows = simulation.observation().requests
+        rows = rows[(rows["start"] > AT) & (rows["start"] < AT + 5) & (rows["request"] == "health")]
+        assert len(rows) > 10
+        assert (rows["outcome"] == "ok").all()
+        assert rows["latency"].max() < 0.9
+
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_hung_service_by_http_check(self, seed: int) -> None:
         """A stopped identity service is found by the formula for hung servers, at every front end."""

@@ -155,7 +155,7 @@ def outcome(settings: hp.Retries, refused: bool, others: int) -> tuple[float, in
     at, attempt = 0.0, 0
     while True:
         at += 0.0 if refused else settings.connect
-        decision = hp.retry(settings, attempt, refused, others)
+        decision = hp.retry(settings, attempt, refused, others + 1)
         if decision.status:
             return at, decision.status
         at += decision.delay
@@ -179,9 +179,21 @@ class TestRetries:
         """20 s with Debian's connect timeout of 5 s, no pause in between."""
         assert outcome(hp.Retries(), False, 2) == (20.0, 503)
 
-    def test_leastconn_redispatches_only_the_last_retry(self) -> None:
-        """The shortcut is for roundrobin algorithms."""
-        assert outcome(hp.Retries(redispatch=True, roundrobin=False), True, 2) == (2.0, 200)
+    def test_backups_are_no_reason_to_redispatch(self) -> None:
+        """Only active servers count: with none up, the last retry alone asks another backup."""
+        proxy = hp.new_proxy(3, backup=[False, True, True], allbackups=True)
+        assert hp.count_active(proxy) == 1
+        hp.check_result(proxy, 0, False)
+        assert hp.count_active(proxy) == 0
+        assert hp.retry(hp.Retries(redispatch=True), 0, True, 0) == (0, 1.0, False)
+        assert hp.retry(hp.Retries(redispatch=True), 2, True, 0) == (0, 1.0, True)
+
+    def test_a_server_gone_down_leaves_a_pause_before_the_only_other_one(self) -> None:
+        """One active server is left: it is asked, but only after the second that spares a server alone."""
+        settings = hp.Retries(redispatch=True)
+        assert hp.retry(settings, 0, True, 1, still_up=False) == (0, 1.0, True)
+        assert hp.retry(settings, 0, True, 2, still_up=False) == (0, 0.0, True)
+        assert hp.retry(settings, 0, False, 1, still_up=False) == (0, 0.0, True)
 
     def test_a_short_connect_timeout_shortens_the_pause(self) -> None:
         """min(timeout connect, 1 s)."""

@@ -96,6 +96,16 @@ class TestLoss:
         """0.3, then 0.9, then 2.1 s at RTT 100 ms."""
         assert [tcp.loss_delay(0.1, n) for n in range(4)] == pytest.approx([0.0, 0.3, 0.9, 2.1])
 
+    def test_a_probe_comes_before_the_first_timeout_of_several_segments(self) -> None:
+        """Two round trips and 2 ms, then the whole timeout; on long ways the timeout is sooner."""
+        found = [tcp.loss_delay(0.1, n, 2) for n in range(4)]
+        assert found == pytest.approx([0.0, 0.202, 0.502, 1.102])
+        assert tcp.loss_delay(0.3, 1, 5) == pytest.approx(0.5)
+
+    def test_a_lost_syn_costs_a_second(self) -> None:
+        """The round trip is not known yet: RFC 6298's initial timeout, which doubles."""
+        assert [tcp.syn_loss_delay(n) for n in range(4)] == [0.0, 1.0, 3.0, 7.0]
+
     def test_the_mean_extra_delay_is_the_mean_over_the_number_of_losses(self) -> None:
         """Geometric number of lost copies."""
         loss, rtt = 0.2, 0.05

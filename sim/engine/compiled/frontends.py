@@ -19,10 +19,10 @@ from sim.protocols.nginx import Group
 
 _made = twins(
     haproxy,
-    ("is_up", "_catch_up", "enter_result", "is_usable", "count_usable", "_before", "choose", "retry"),
+    ("is_up", "_catch_up", "enter_result", "is_usable", "count_active", "_before", "choose", "retry"),
 )
 enter_result = _made["enter_result"]
-count_usable = _made["count_usable"]
+count_active = _made["count_active"]
 choose_server = _made["choose"]
 is_up = _made["is_up"]
 retry = _made["retry"]
@@ -194,15 +194,11 @@ def front_end(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
             return True
         i64[i64[front + w.X_SESSIONS] + server] -= 1
         proxy = proxy_of(i64, f64, front)
-        up = is_up(proxy, server)
-        others = count_usable(proxy) - (1 if up else 0)
+        active, still_up = count_active(proxy), is_up(proxy, server)
         settings = Retries(
-            f64[front + w.X_CONNECT],
-            i64[front + w.X_RETRIES],
-            i64[front + w.X_REDISPATCH] != 0,
-            i64[front + w.X_ROUNDROBIN] != 0,
+            f64[front + w.X_CONNECT], i64[front + w.X_RETRIES], i64[front + w.X_REDISPATCH] != 0
         )
-        following = retry(settings, i64[call + w.C_ATTEMPT], i64[target + w.A_UP] == 0, others, up)
+        following = retry(settings, i64[call + w.C_ATTEMPT], i64[target + w.A_UP] == 0, active, still_up)
         i64[call + w.C_ATTEMPT] += 1
         if following.status:
             i64[call + w.C_STATUS] = following.status

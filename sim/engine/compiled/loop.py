@@ -43,8 +43,8 @@ def go_on(i64: Ints, f64: Floats, call: int) -> None:
             more = front_end(i64, f64, call, pc)
         elif pc >= w.PC_TRAVEL:
             more = travel(i64, f64, call, pc)
-        elif pc == w.PC_CONNECT:
-            more = connecting(i64, f64, call)
+        elif pc >= w.PC_CONNECT:
+            more = connecting(i64, f64, call, pc)
         else:
             more = repair(i64, f64, call, pc)
 

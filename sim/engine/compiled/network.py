@@ -13,9 +13,10 @@ from sim.engine.network import _SEGMENT, SAME_SITE
 from sim.program import VPN, VPN_OVERHEAD
 from sim.protocols import tcp
 
-_made = twins(tcp, ("rto", "loss_delay", "resumed_after", "connected_after", "in_order"))
+_made = twins(tcp, ("rto", "loss_delay", "syn_loss_delay", "resumed_after", "connected_after", "in_order"))
 rto = _made["rto"]
 loss_delay = _made["loss_delay"]
+syn_loss_delay = _made["syn_loss_delay"]
 resumed_after = _made["resumed_after"]
 connected_after = _made["connected_after"]
 in_order = _made["in_order"]
@@ -45,8 +46,8 @@ def round_trip(i64: Ints, f64: Floats, path: int, i: int, j: int) -> float:
 
 
 @entry
-def delay(i64: Ints, f64: Floats, path: int, i: int, j: int, size: int) -> float:
-    """Seconds that a message of ``size`` bytes sent now takes over a live link."""
+def carried(i64: Ints, f64: Floats, path: int, i: int, j: int, size: int, syn: bool) -> float:
+    """Seconds that a message of ``size`` bytes, or one that opens a connection, takes over a live link."""
     if i == j:
         return SAME_SITE
     here = link(i64, f64, path, i, j)
@@ -68,8 +69,17 @@ def delay(i64: Ints, f64: Floats, path: int, i: int, j: int, size: int) -> float
         while uniform(i64, f64, stream, following(i64, f64, stream)) < chance and losses < _RETRIES:
             losses += 1
             chance = loss
-        total += loss_delay(round_trip(i64, f64, path, i, j), losses)
+        if syn:
+            total += syn_loss_delay(losses)
+        else:
+            total += loss_delay(round_trip(i64, f64, path, i, j), losses, packets)
     return total
+
+
+@kernel
+def delay(i64: Ints, f64: Floats, path: int, i: int, j: int, size: int) -> float:
+    """The same for a message of an open connection."""
+    return carried(i64, f64, path, i, j, size, False)
 
 
 @kernel
@@ -138,7 +148,7 @@ def connect(i64: Ints, f64: Floats, call: int, path: int, i: int, j: int, timeou
         i64[call + w.C_PC] = pc
         return True
     if not (blocked(i64, f64, path, i, j) or blocked(i64, f64, path, j, i)):
-        took = delay(i64, f64, path, i, j, 60) + delay(i64, f64, path, j, i, 60)
+        took = carried(i64, f64, path, i, j, 60, True) + carried(i64, f64, path, j, i, 60, True)
         i64[call + w.C_GOT] = 1 if took <= timeout else 0
         return resume_later(i64, f64, call, min(took, timeout), pc)
     i64[call + w.C_PATH] = path
@@ -152,12 +162,17 @@ def connect(i64: Ints, f64: Floats, call: int, path: int, i: int, j: int, timeou
 
 
 @kernel
-def connecting(i64: Ints, f64: Floats, call: int) -> bool:
+def connecting(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
     """A connection is being made into a dead link."""
     path, i, j = i64[call + w.C_PATH], i64[call + w.C_FROM], i64[call + w.C_TO]
     started, timeout = f64[call + w.C_SENT_AT], f64[call + w.C_LIMIT]
     now = f64[w.NOW]
-    if blocked(i64, f64, path, i, j) or blocked(i64, f64, path, j, i):
+    dead = blocked(i64, f64, path, i, j) or blocked(i64, f64, path, j, i)
+    if pc == w.PC_CONNECT_SENT and not dead:
+        i64[call + w.C_GOT] = 1
+        return resume_later(i64, f64, call, f64[call + w.C_FIRST], i64[call + w.C_RET])
+    i64[call + w.C_PC] = w.PC_CONNECT
+    if dead:
         left = started + timeout - now
         if left <= 0:
             i64[call + w.C_GOT] = 0
@@ -166,6 +181,10 @@ def connecting(i64: Ints, f64: Floats, call: int) -> bool:
         push(i64, f64, left, w.ANY_CALL, call, i64[call + w.C_TOKEN])
         wait_on(i64, f64, w.CHANGED_HEAD, w.ANY_CALL, call, i64[call + w.C_TOKEN])
         return False
-    through = connected_after(started, now, round_trip(i64, f64, path, i, j), timeout, i64[w.SYN_LINEAR])
-    i64[call + w.C_GOT] = 1 if through <= started + timeout else 0
-    return resume_later(i64, f64, call, max(0.0, min(through, started + timeout) - now), i64[call + w.C_RET])
+    rtt = round_trip(i64, f64, path, i, j)
+    f64[call + w.C_FIRST] = rtt
+    through = connected_after(started, now, rtt, timeout, i64[w.SYN_LINEAR])
+    if through > started + timeout:
+        i64[call + w.C_GOT] = 0
+        return resume_later(i64, f64, call, max(0.0, started + timeout - now), i64[call + w.C_RET])
+    return resume_later(i64, f64, call, max(0.0, through - rtt - now), w.PC_CONNECT_SENT)

@@ -320,7 +320,6 @@ class FrontEnd(Daemon):
             w.X_LEASTCONN: settings["balance"] == "leastconn",
             w.X_RETRIES: settings["retries"],
             w.X_REDISPATCH: settings["redispatch"],
-            w.X_ROUNDROBIN: settings["balance"] == "roundrobin",
             w.X_HTTP: check["kind"] != "tcp",
         }
         for word, value in values.items():
@@ -377,9 +376,9 @@ class Links(Network):
                     memory.f64[here + w.L_BANDWIDTH] = link["bandwidth"][path][i][j]
                     memory.i64[here + w.L_BLOCKED] = self.blocked[path][i][j]
 
-    def delay(self, path: int, i: int, j: int, size: int = 500) -> float:
+    def delay(self, path: int, i: int, j: int, size: int = 500, syn: bool = False) -> float:
         """Seconds that a message of ``size`` bytes sent now takes over a live link."""
-        return network.delay(self._memory.i64, self._memory.f64, path, i, j, size)
+        return network.carried(self._memory.i64, self._memory.f64, path, i, j, size, syn)
 
     def apply(self) -> None:
         """Put the cuts in force and tell everybody."""
