@@ -10,9 +10,7 @@ from topologies.cpus import placed
 from topologies.loader import load
 
 
-@pytest.mark.parametrize(
-    ("cpus", "places"), [(1, [0, 0, 0]), (2, [0, 1, 0]), (3, [0, 1, 2]), (8, [0, 1, 2])]
-)
+@pytest.mark.parametrize(("cpus", "places"), [(1, [0, 0, 0]), (2, [0, 1, 0]), (3, [0, 1, 2]), (8, [0, 1, 2])])
 def test_sites_go_where_least_is_granted(cpus: int, places: list[int]) -> None:
     """Three equal sites, in their order: each to the first CPU with the fewest of them."""
     topology = load("iris-3site-galera", size="lab")
