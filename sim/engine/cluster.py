@@ -58,6 +58,7 @@ class Group:
         self.left: set[int] = set()
         self.links = self._connections()
         self.membership.order = [first.state for _ in range(count)]
+        self._lost: set[int] = set()
         self._armed = [inf] * count
         self._resumes = [0.0] * count
         draws = world.streams.get("galera", "phase")
@@ -228,9 +229,14 @@ class Group:
         for payload in step.submits:
             self._submit_control(self.views[index], index, payload)
         for event in step.events:
+            if event.kind == "galera.primary":
+                if event.member not in self._lost:
+                    continue  # it was dead: only who was in no primary view is back in one
+                self._lost.discard(event.member)
             names = " ".join(self.members[i].name for i in members_of(event.view))
             self.world.recorder.event(self.members[event.member].name, event.kind, names)
             if event.kind == "galera.non-primary":
+                self._lost.add(event.member)
                 self.galera.lost_quorum(event.member)
         if membership.is_joining(self.membership, index):
             self.galera.joining(index)

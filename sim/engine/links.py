@@ -4,10 +4,19 @@ A message over a dead link waits for TCP's next retransmission after the repair.
 `gmcast.peer_timeout` of silence a connection is given up: its control messages are lost, EVS
 messages of a view that still stands are sent again on the next connection, and if a third member
 reaches both ends it relays (components.md 1.11, sim.protocols.membership).
+
+Where only the way back is dead, a message still arrives, but no acknowledgement does: at the first
+retransmission timeout TCP closes its window to one segment, which is under way already (RFC 5681 section
+3.1; Linux tcp_enter_loss), and whatever is sent later waits as if the link were dead both ways.
+
+A silence does not end with the repair but with the first retransmission after it: gmcast looks at when it
+received something last (GMCast::check_liveness), so a cut of 2.5 s, whose data come again after 3.5 s, costs
+the connection too.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -55,7 +64,10 @@ class Connections:
         self.linked = [[True] * count for _ in range(count)]
         self._relay = [[-1] * count for _ in range(count)]
         self._last = [[0.0] * count for _ in range(count)]
+        self._unanswered = [[math.inf] * count for _ in range(count)]
         self._silent_since: dict[tuple[int, int], float] = {}
+        self._patience: dict[tuple[int, int], float] = {}
+        self._doomed: set[tuple[int, int]] = set()
         self._parcels: dict[tuple[int, int], deque[Parcel]] = {}
         self._inbox: list[list[Callable[[], None]]] = [[] for _ in members]
         self._pending: set[tuple[int, int]] = set()
@@ -80,7 +92,11 @@ class Connections:
             return
         a, b = self._members[sender].site, self._members[peer].site
         network = self._world.network
-        if network.blocked[VPN][a][b] or (sender, peer) in self._parcels:
+        closed = network.blocked[VPN][a][b]
+        if network.blocked[VPN][b][a]:
+            first = self._unanswered[sender][peer] = min(now, self._unanswered[sender][peer])
+            closed |= now > first + tcp.rto(network.rtt(VPN, a, b))
+        if closed or (sender, peer) in self._parcels:
             # TCP keeps the order: what was sent before may wait for a peer that is stopped still.
             self._parcels.setdefault((sender, peer), deque()).append(Parcel(now, control, arrive))
             return
@@ -132,13 +148,32 @@ class Connections:
             if pair not in self._silent_since:
                 self._silent_since[pair] = now
                 patience = self._timers.peer_timeout + membership.GMCAST_CHECK_PERIOD * self._draw()
-                self._world.at(patience - self._age(i, j), lambda: self._give_up(i, j, now))
-        elif pair in self._silent_since:
+                patience -= self._age(i, j)
+                self._patience[pair] = now + patience
+                self._world.at(patience, lambda: self._give_up(i, j, now))
+        elif pair in self._silent_since and pair not in self._doomed:
+            if self.linked[i][j] and self._heard_again(i, j) > self._patience[pair]:
+                self._doomed.add(pair)
+                return
             since = self._silent_since.pop(pair)
             if self.linked[i][j]:
-                self._release(i, j, since)
+                self._release(i, j)
             else:
                 self._plan(i, j, since)
+
+    def _heard_again(self, i: int, j: int) -> float:
+        """When both of two members have what the other one's TCP sends again after a repair now."""
+        network, now = self._world.network, self._world.env.now
+        heard = now
+        for one, other in ((i, j), (j, i)):
+            first = self._unanswered[one][other]
+            if (one, other) in self._parcels:
+                first = min(first, self._parcels[one, other][0].sent)
+            if first < now:
+                a, b = self._members[one].site, self._members[other].site
+                again = tcp.resumed_after(first, now, tcp.rto(network.rtt(VPN, a, b)))
+                heard = max(heard, again + network.one_way(VPN, a, b))
+        return heard
 
     def _age(self, i: int, j: int) -> float:
         """Seconds since the two last heard each other."""
@@ -150,9 +185,19 @@ class Connections:
         """Gmcast closes a silent connection; common peers relay from now on."""
         if self._silent_since.get((i, j)) != since:
             return
+        self._doomed.discard((i, j))
         self._unlink(i, j)
+        self._find_relay(i, j)
+        if self._alive(i, j):
+            del self._silent_since[i, j]
+            self._plan(i, j, since)
+
+    def _find_relay(self, i: int, j: int) -> None:
+        """A peer that hears both of two members passes on what one sends the other."""
         for relay in range(self._count):
-            if relay not in (i, j) and self._alive(i, relay) and self._alive(relay, j):
+            if relay in (i, j) or not (self.linked[i][relay] and self.linked[relay][j]):
+                continue
+            if self._alive(i, relay) and self._alive(relay, j):
                 if self._members[i].answering and self._members[j].answering:
                     self._relay[i][j] = self._relay[j][i] = relay
                     self._send_through(i, j, relay)
@@ -164,15 +209,17 @@ class Connections:
             if pair in self._parcels:
                 self._parcels[pair] = deque(p for p in self._parcels[pair] if not p.control)
 
-    def _release(self, i: int, j: int, since: float) -> None:
+    def _release(self, i: int, j: int) -> None:
         """The silence was short: TCP sends again what was lost."""
         network, now = self._world.network, self._world.env.now
         for one, other in ((i, j), (j, i)):
             waiting = self._parcels.pop((one, other), None)
+            unanswered, self._unanswered[one][other] = self._unanswered[one][other], math.inf
             if not waiting:
                 continue
             a, b = self._members[one].site, self._members[other].site
-            again = tcp.resumed_after(waiting[0].sent, now, tcp.rto(network.rtt(VPN, a, b)))
+            first = min(unanswered, waiting[0].sent)
+            again = tcp.resumed_after(first, now, tcp.rto(network.rtt(VPN, a, b)))
             for parcel in waiting:
                 self._deliver_at(one, other, again + network.one_way(VPN, a, b), parcel.arrive)
 
@@ -215,6 +262,7 @@ class Connections:
         self._relay[i][j] = self._relay[j][i] = -1
         network = self._world.network
         for one, other in ((i, j), (j, i)):
+            self._unanswered[one][other] = math.inf
             a, b = self._members[one].site, self._members[other].site
             for parcel in self._parcels.pop((one, other), ()):
                 self._deliver_at(one, other, now + network.one_way(VPN, a, b), parcel.arrive)
@@ -295,6 +343,7 @@ class Connections:
                 self.excluded_at[index][peer] = self.excluded_at[peer][index] = -1e9
                 pair = (min(index, peer), max(index, peer))
                 self._silent_since.pop(pair, None)
+                self._doomed.discard(pair)
                 self._pending.discard(pair)
                 if self._alive(index, peer):
                     self.connect_later(index, peer, self._timers.reconnect_period * self._draw())

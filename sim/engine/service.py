@@ -161,7 +161,7 @@ class Replica(Daemon):
         env, settings = self.world.env, self.settings
         self.threads = Threads(env, settings["threads"])
         self.connections = Connections(
-            env, settings["pool"], settings["pool_timeout"], self._accepting, self._opening
+            env, settings["pool"], settings["pool_timeout"], self._accepting, self._opening, self._hanging
         )
 
     def start(self) -> None:
@@ -181,6 +181,10 @@ class Replica(Daemon):
     def _opening(self) -> bool:
         """Whether a new connection to the database would be opened now."""
         return self._accepting() and (self.finds_database is None or self.finds_database())
+
+    def _hanging(self) -> bool:
+        """Whether an attempt to connect meets silence: a stopped process, a dead link."""
+        return self.member.up and not self._accepting()
 
     def handle(self, call: Call) -> Steps:
         """Serve ``call``; its status is set when this returns.

@@ -185,7 +185,7 @@ class TestMemberLeaves:
         simulation = disturbed(Kill(target="db@edi"), until=70.0)
         assert simulation.status()["db@edi"] == "up"
         assert simulation.observation().audit.divergent == 0
-        assert first(simulation, "galera.primary", "db@edi") > 20
+        assert first(simulation, "galera.view", "db@edi") > 20
 
 
 class TestSentinel:

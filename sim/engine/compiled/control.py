@@ -6,6 +6,7 @@ concerns membership: control messages and payloads, messages of other views, tim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +168,13 @@ class KernelConnections(Connections):
         for word, first in ((w.E_LINKED, 1), (w.E_RELAY, -1)):
             memory.i64[database + word] = memory.ints([first] * (count * count))
         memory.i64[database + w.E_LAST] = memory.reals([0.0] * (count * count))
+        memory.i64[database + w.E_UNANSWERED] = memory.reals([math.inf] * (count * count))
         memory.i64[database + w.E_PARCELS] = memory.ints([0] * (2 * count * count))
         self.linked = Rows(memory, int(memory.i64[database + w.E_LINKED]), count)  # type: ignore[assignment]
         self._relay = Rows(memory, int(memory.i64[database + w.E_RELAY]), count)  # type: ignore[assignment]
         self._last = Rows(memory, int(memory.i64[database + w.E_LAST]), count, real=True)  # type: ignore[assignment]
+        unanswered = int(memory.i64[database + w.E_UNANSWERED])
+        self._unanswered = Rows(memory, unanswered, count, real=True)  # type: ignore[assignment]
         self._parcels = Parcels(world, database, count)  # type: ignore[assignment]
 
     def carry(self, sender: int, peer: int, size: int, arrive: Callable[[], None], control: bool) -> None:

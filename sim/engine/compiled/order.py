@@ -14,7 +14,7 @@ from sim.engine.compiled.cpus import stalled
 from sim.engine.compiled.events import append, give, node, push, take
 from sim.engine.compiled.galera import causal_point, delivered
 from sim.engine.compiled.jit import Floats, Ints, entry, inlined, kernel, twins
-from sim.engine.compiled.network import blocked, delay, in_order
+from sim.engine.compiled.network import blocked, delay, in_order, round_trip, rto
 from sim.program import VPN
 from sim.protocols import evs, membership
 from sim.protocols.evs_state import EvsState, Outbox
@@ -184,7 +184,12 @@ def carry(
         return
     a, b = i64[member_at(i64, f64, db, sender) + w.A_SITE], i64[member_at(i64, f64, db, peer) + w.A_SITE]
     parcels = i64[db + w.E_PARCELS] + 2 * (sender * n + peer)
-    if blocked(i64, f64, VPN, a, b) or i64[parcels]:
+    closed = blocked(i64, f64, VPN, a, b)
+    if blocked(i64, f64, VPN, b, a):
+        place = i64[db + w.E_UNANSWERED] + sender * n + peer
+        f64[place] = min(now, f64[place])
+        closed = closed or now > f64[place] + rto(round_trip(i64, f64, VPN, a, b))
+    if closed or i64[parcels]:
         # TCP keeps the order: what was sent before may wait for a peer that is stopped still.
         hold(i64, f64, db, sender, peer, message, control)
         return

@@ -9,6 +9,8 @@ from sim.engine.compiled.events import push
 from sim.engine.compiled.jit import Floats, Ints, entry, kernel
 
 _IDLE_WITHOUT_TEST = plain.IDLE_WITHOUT_TEST
+_FIRST_RETRY, _LONGEST_RETRY, _RETRY_FACTOR = plain.FIRST_RETRY, plain.LONGEST_RETRY, plain.RETRY_FACTOR
+_ROUNDING = plain.ROUNDING
 
 
 @kernel
@@ -88,6 +90,25 @@ def take_idle(i64: Ints, f64: Floats, pool: int, serving: bool) -> bool:
     return False
 
 
+@kernel
+def opened(i64: Ints, f64: Floats, pool: int, opening: bool, hanging: bool) -> bool:
+    """Whether the one thread that opens connections gets one now; after a failure it sleeps."""
+    now, pause = f64[w.NOW], f64[pool + w.O_PAUSE]
+    if pause and now < f64[pool + w.O_NEXT] - _ROUNDING:
+        return False
+    if opening:
+        f64[pool + w.O_PAUSE] = 0.0
+        return True
+    if hanging:
+        f64[pool + w.O_PAUSE] = pause if pause else _FIRST_RETRY
+        f64[pool + w.O_NEXT] = now + _FIRST_RETRY
+        return False
+    pause = min(_LONGEST_RETRY, pause * _RETRY_FACTOR) if pause else _FIRST_RETRY
+    f64[pool + w.O_PAUSE] = pause
+    f64[pool + w.O_NEXT] = now + min(pause, f64[pool + w.O_TIMEOUT])
+    return False
+
+
 @entry
 def renew(i64: Ints, f64: Floats, pool: int, idle: int) -> None:
     """A new process has a new pool, with ``idle`` connections ready."""
@@ -96,5 +117,6 @@ def renew(i64: Ints, f64: Floats, pool: int, idle: int) -> None:
     i64[pool + w.O_HEAD] = 0
     i64[pool + w.O_TAIL] = 0
     i64[pool + w.O_IDLE_LEN] = idle
+    f64[pool + w.O_PAUSE] = 0.0
     for k in range(idle):
         f64[i64[pool + w.O_IDLE] + k] = -1.0

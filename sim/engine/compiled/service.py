@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from sim import steps
-from sim.engine import pools as plain
 from sim.engine import service as plain_service
 from sim.engine.compiled import claims, pools
 from sim.engine.compiled import layout as w
@@ -40,7 +39,6 @@ _REPLICATING = certification.REPLICATING
 _RETRY_PERIOD = evs.RETRY_PERIOD
 _STATEMENT = plain_service.STATEMENT_BYTES
 _STALE = plain_service.STALE
-_FIRST_RETRY, _LONGEST_RETRY, _RETRY_FACTOR = plain.FIRST_RETRY, plain.LONGEST_RETRY, plain.RETRY_FACTOR
 
 _INTROSPECT, _REVOKE = (steps.KINDS.index(kind) for kind in plain_service.SILENT)
 
@@ -71,21 +69,18 @@ def connection(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
             return False
     elif pc == w.PC_CONNECTION and not pools.got(i64, f64, call):
         return fail(i64, f64, call, False)
-    if pc != w.PC_CONNECTION_RETRY:
-        if pools.take_idle(i64, f64, pool, accepting(i64, f64, replica)):
-            i64[call + w.C_PC] = w.PC_CONNECTED
-            return True
-        f64[call + w.C_PAUSE] = _FIRST_RETRY
-    else:
-        f64[call + w.C_PAUSE] = min(_LONGEST_RETRY, f64[call + w.C_PAUSE] * _RETRY_FACTOR)
-    if accepting(i64, f64, replica):
+    if pc != w.PC_CONNECTION_RETRY and pools.take_idle(i64, f64, pool, accepting(i64, f64, replica)):
+        i64[call + w.C_PC] = w.PC_CONNECTED
+        return True
+    hanging = i64[i64[replica + w.R_MEMBER] + w.A_UP] != 0
+    if pools.opened(i64, f64, pool, accepting(i64, f64, replica), hanging):
         i64[call + w.C_PC] = w.PC_CONNECTED
         return True
     left = f64[call + w.C_ACQUIRED_AT] + f64[pool + w.O_TIMEOUT] - now
     if left <= 0:
         pools.release(i64, f64, pool, w.ANY_CALL)
         return fail(i64, f64, call, False)
-    return resume_later(i64, f64, call, min(f64[call + w.C_PAUSE], left), w.PC_CONNECTION_RETRY)
+    return resume_later(i64, f64, call, min(f64[pool + w.O_NEXT] - now, left), w.PC_CONNECTION_RETRY)
 
 
 @kernel
