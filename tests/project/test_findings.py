@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -208,3 +209,8 @@ class TestPage:
         """Rough numbers need another file."""
         with pytest.raises(SystemExit):
             command.main(["--quick"])
+
+    def test_the_page_of_record_is_what_its_record_gives(self) -> None:
+        """Nobody has changed a number by hand."""
+        record = command.PAGE.with_suffix("") / "results.json"
+        assert command.text_of(json.loads(record.read_text())) == command.PAGE.read_text()
