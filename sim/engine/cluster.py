@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sim.engine.links import Connections
 from sim.engine.world import World
 from sim.protocols import evs, membership, tcp
+from sim.protocols.evs_state import released
 from sim.protocols.tables import members_of
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class Group:
             for delivery in old.closing[number].get(index, []):
                 if delivery.payload >= 0 and delivery.payload & 1 == TRANSACTIONS:
                     self.galera.delivered(index, delivery.payload)
-        for ticket in evs.released(old.state, index):
+        for ticket in released(old.state, index):
             self.galera.causal_point(ticket)
         self._enter(index, view)
         early, self._early[index] = self._early[index], []

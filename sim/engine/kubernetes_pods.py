@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from sim.engine.database import Member
-from sim.engine.galera import GaleraMember
+from sim.engine.galera_member import GaleraMember
 from sim.engine.kubernetes_services import Service
 from sim.engine.world import Daemon
 from sim.program import VPN

@@ -30,7 +30,7 @@ from sim.protocols.tables import members_of
 
 if TYPE_CHECKING:
     from sim.engine.cluster import Group
-    from sim.engine.galera import GaleraMember
+    from sim.engine.galera_member import GaleraMember
 
 TOPOLOGY_PERIOD = 0.1
 """Seconds within which members tell one another about new peers (gmcast topology messages)."""

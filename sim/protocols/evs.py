@@ -75,7 +75,6 @@ __all__ = [
     "new_view",
     "receive",
     "recovered",
-    "released",
     "safe",
     "submit",
     "transitional",
@@ -282,17 +281,6 @@ def transitional(state: EvsState, survivors: list[int]) -> dict[int, list[Delive
                     _append_slot(state, seq, origin, _OUT)
         deliveries[member] = step_of(_OUT, member).deliveries
     return deliveries
-
-
-def released(state: EvsState, member: int) -> list[int]:
-    """Tickets of the causal reads still open at ``member`` when it leaves the view: they wait no longer.
-
-    They go on with what the member has delivered by then (shift_to: ``deliver_local(true)``).
-    """
-    places = range(state.causal_head[member], state.causal_tail[member])
-    tickets = [state.causal_ticket[member * PAYLOADS + place % PAYLOADS] for place in places]
-    state.causal_head[member] = state.causal_tail[member]
-    return tickets
 
 
 def clear(out: Outbox) -> None:

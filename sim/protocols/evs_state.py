@@ -202,3 +202,14 @@ def new_view(
         causal_tail=[0] * n,
         causal_sent=[-1e18] * n,
     )
+
+
+def released(state: EvsState, member: int) -> list[int]:
+    """Tickets of the causal reads still open at ``member`` when it leaves the view: they wait no longer.
+
+    They go on with what the member has delivered by then (shift_to: ``deliver_local(true)``).
+    """
+    places = range(state.causal_head[member], state.causal_tail[member])
+    tickets = [state.causal_ticket[member * PAYLOADS + place % PAYLOADS] for place in places]
+    state.causal_head[member] = state.causal_tail[member]
+    return tickets

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.workload import Workload
 from sim.calibration import Calibration, Demand, Estimate
-from sim.engine import galera
+from sim.engine import galera_member
 from sim.engine.database import Member, Transaction
 from sim.engine.gaps import Gaps
 from sim.engine.reference import Simulation
@@ -124,14 +124,14 @@ class TestPlainIssuances:
         found = compile_program(topology, asked, (), machine(), size="production")
         met = 0
         with pytest.MonkeyPatch.context() as patch:
-            inner = galera.GaleraMember._brute_force
+            inner = galera_member.GaleraMember._brute_force
 
-            def counted(member: galera.GaleraMember, local: Transaction, seqno: int) -> None:
+            def counted(member: galera_member.GaleraMember, local: Transaction, seqno: int) -> None:
                 nonlocal met
                 met += 1
                 inner(member, local, seqno)
 
-            patch.setattr(galera.GaleraMember, "_brute_force", counted)
+            patch.setattr(galera_member.GaleraMember, "_brute_force", counted)
             simulation = Simulation.of(found, 1)
             simulation.run_until(80.0)
         return simulation.observation().requests, met
@@ -163,14 +163,14 @@ class TestClearingRefreshes:
         program = compile_program(load("iris-3site-galera", size="lab"), asked, (), machine())
         tables, doing = [], []
         with pytest.MonkeyPatch.context() as patch:
-            inner = galera.GaleraMember._brute_force
+            inner = galera_member.GaleraMember._brute_force
 
-            def noted(member: galera.GaleraMember, local: Transaction, seqno: int) -> None:
+            def noted(member: galera_member.GaleraMember, local: Transaction, seqno: int) -> None:
                 if local.clears and local.state == certification.EXECUTING:
                     doing.append("scan" if member.gaps._scanner is local else "hold")
                 inner(member, local, seqno)
 
-            patch.setattr(galera.GaleraMember, "_brute_force", noted)
+            patch.setattr(galera_member.GaleraMember, "_brute_force", noted)
             for seed in (1, 2, 3):
                 simulation = Simulation.of(program, seed)
                 simulation.run_until(75.0)
