@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def run_guarded(command: Callable[[], Any]) -> int:
         return ExitCode.HELD
     except Exception as error:
         return explain(error)
+    finally:
+        _empty_stderr()
     return int(result) if isinstance(result, int) else ExitCode.HELD
 
 
@@ -88,6 +91,15 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
+
+
+def _empty_stderr() -> None:
+    """Drop what standard error holds for a reader that is gone: Python would end with 120 for it."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def save_traceback(error: BaseException) -> str:

@@ -62,7 +62,7 @@ class TestSweep:
 
     def test_a_topology_under_load(self, home: Home, own_place: Path) -> None:
         """A library topology without faults: every combination, as a table, a file and a journal."""
-        words = ("--set", "links[*].rtt=10ms,100ms", "--set", "workload.users=1,2", *SHORT)
+        words = ("--set", "links[*].rtt=10ms,100ms", "--set", "workload.users=2,4", *SHORT)
         result = call("sweep", "iris-2site-galera", *words, "--output", "out.csv")
         assert result.exit_code == 0, result.output
         assert "links[*].rtt" in result.stdout

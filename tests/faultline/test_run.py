@@ -239,7 +239,10 @@ class TestEndingEarly:
         read, write = os.pipe()
         os.close(read)
         command = [sys.executable, "-m", "faultline", "run", "site-cut", "--backend", "simulated", *SMALL]
-        ended = subprocess.run(command, stderr=write, stdout=subprocess.PIPE, cwd=ROOT, check=False)
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        ended = subprocess.run(
+            command, stderr=write, stdout=subprocess.PIPE, cwd=ROOT, env=buffered, check=False
+        )
         os.close(write)
         assert ended.returncode in {0, 1, 2}
         assert self.record_of(home)["stage"] == "done"
