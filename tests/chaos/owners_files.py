@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 CONFIG = """
 apiVersion: v1
 kind: Config
@@ -20,6 +22,14 @@ users:
 - {name: robot, user: {token: secret}}
 """
 """Two clusters; contexts that fit, and some that lead nowhere."""
+
+
+def write_kubeconfig(folder: Path) -> Path:
+    """A file with it."""
+    file = folder / "config"
+    file.write_text(CONFIG)
+    return file
+
 
 EXPERIMENT = """
 title: {title}

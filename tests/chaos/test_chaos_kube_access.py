@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from owners_files import CONFIG, one_fault
+from owners_files import CONFIG, write_kubeconfig, one_fault
 
 from chaos.errors import InjectionError
 from chaos.kube.access import Access
@@ -32,9 +32,7 @@ from topologies.errors import InputError
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A kubeconfig with two contexts."""
-    file = tmp_path / "config"
-    file.write_text(CONFIG)
-    return file
+    return write_kubeconfig(tmp_path)
 
 
 class TestAccess:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from owners_files import CONFIG
+from owners_files import CONFIG, write_kubeconfig
 
 from chaos import heal
 from chaos.errors import LabError
@@ -30,9 +30,7 @@ from topologies.loader import load
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A kubeconfig with two contexts."""
-    file = tmp_path / "config"
-    file.write_text(CONFIG)
-    return file
+    return write_kubeconfig(tmp_path)
 
 
 class TestFree:

@@ -99,6 +99,17 @@ def killed(one_way: float, seed: int, sites: int = 3) -> Deployment:
     return deployment
 
 
+def after_a_gap() -> Deployment:
+    """A lone sentinel whose timer stood still from 5 to 9 s, when the primary is killed."""
+    deployment = Deployment(1, 0.001, 1)
+    deployment.run(5.0)
+    deployment.frozen = {0}
+    deployment.run(9.0)
+    deployment.frozen = set()
+    deployment.kill(0)
+    return deployment
+
+
 class TestFailover:
     """Timeline (components.md 3.3, measured with down-after 1 s)."""
 
@@ -187,24 +198,14 @@ class TestFailover:
 
     def test_tilt_suspends_acting_for_thirty_seconds(self) -> None:
         """A timer gap over 2 s: no down state is declared until 30 s later."""
-        deployment = Deployment(1, 0.001, 1)
-        deployment.run(5.0)
-        deployment.frozen = {0}
-        deployment.run(9.0)
-        deployment.frozen = set()
-        deployment.kill(0)
+        deployment = after_a_gap()
         deployment.run(60.0)
         assert deployment.first("+tilt") == pytest.approx(9.0, abs=0.2)
         assert deployment.first("+sdown") >= 39.0
 
     def test_a_restarted_sentinel_is_not_in_tilt_and_watches_afresh(self) -> None:
         """Its clock starts anew: a primary killed meanwhile is down after down-after, not 30 s later."""
-        deployment = Deployment(1, 0.001, 1)
-        deployment.run(5.0)
-        deployment.frozen = {0}
-        deployment.run(9.0)
-        deployment.frozen = set()
-        deployment.kill(0)
+        deployment = after_a_gap()
         rs.restarted(deployment.watch, 0, deployment.now)
         deployment.run(15.0)
         assert deployment.first("+tilt") == float("inf")
