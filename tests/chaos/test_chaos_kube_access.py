@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from owners_files import CONFIG, write_kubeconfig, one_fault
+from owners_files import CONFIG, one_fault, write_kubeconfig
 
 from chaos.errors import InjectionError
 from chaos.kube.access import Access
