@@ -58,7 +58,7 @@ def _finding(one: Finding, results: Results) -> Iterator[str]:
         yield ""
         yield from tables.losses(LOSSES, results)
     yield ""
-    yield one.why
+    yield one.why.rstrip()
     yield ""
     if one.evidence:
         yield from tables.effects(one.evidence, results)

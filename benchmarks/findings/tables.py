@@ -30,12 +30,16 @@ def number(value: float, digits: int = 3) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def interval(found: Estimated, scale: float = 1.0) -> str:
-    """Value and interval."""
+def interval(found: Estimated, scale: float = 1.0, bound: float | None = None) -> str:
+    """Value and interval, with the digits (up to six) that show on which side of ``bound`` an end lies."""
     if math.isnan(found.value) or (found.low == found.high == found.value == 0):
         return number(found.value)
-    ends = f"{number(scale * found.low)} – {number(scale * found.high)}"
-    return f"{number(scale * found.value)} ({ends})"
+    ends = [scale * found.low, scale * found.high]
+    digits = 3
+    while bound is not None and digits < 6 and number(bound, digits) in [number(end, digits) for end in ends]:
+        digits += 1
+    value, low, high = (number(one, digits) for one in (scale * found.value, *ends))
+    return f"{value} ({low} – {high})"
 
 
 def codes(results: Results, case: Key) -> str:
@@ -67,7 +71,8 @@ def effects(rows: Sequence[Effect], results: Results) -> Iterator[str]:
         unit = " points" if effect.points else " ×"
         outcome = effect.outcome(results)
         said = outcome if outcome == "agrees" else f"**{outcome}**"
-        yield f"| {effect.what} | {effect.expected} | {interval(effect.measured(results))}{unit} | {said} |"
+        found = interval(effect.measured(results), bound=effect.bound)
+        yield f"| {effect.what} | {effect.expected} | {found}{unit} | {said} |"
 
 
 def losses(rows: Sequence[tuple[str, str, Loss]], results: Results) -> Iterator[str]:
