@@ -26,12 +26,14 @@ from chaos.lab.state import LabState, Running
 from chaos.load.requests import Tokens, authorization, form_of
 from chaos.services import mariadb
 from experiments.workload import Request, Workload
-from sim.calibration import RequestSample
+from sim.fitting import RequestSample
+from sim.refill import PAUSE
 
 WARM = 8
 """Requests of each kind that are not counted: connections, caches and compiled code settle."""
 SETTLE = 0.004
-"""Seconds after an answer until CPU is read: daemons finish what the client no longer waits for."""
+"""Seconds after an answer until CPU is read: daemons finish what the client no longer waits for, and
+their caches stay warm (`sim.protocols.caches.FRESH`)."""
 TIMEOUT = 10.0
 
 
@@ -39,7 +41,7 @@ TIMEOUT = 10.0
 class Baseline:
     """Raw samples; units are seconds throughout.
 
-    Attributes: those of `sim.calibration.Samples` that a lab can measure.
+    Attributes: those of `sim.fitting.Samples` that a lab can measure.
     """
 
     requests: dict[Request, list[RequestSample]] = field(default_factory=dict)
@@ -50,6 +52,9 @@ class Baseline:
     vpn_extra: list[float] = field(default_factory=list)
     public_extra: list[float] = field(default_factory=list)
     load_cpu: list[float] = field(default_factory=list)
+    rested: list[RequestSample] = field(default_factory=list)
+    ordering: list[float] = field(default_factory=list)
+    pace: list[float] = field(default_factory=list)
     start: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -149,6 +154,21 @@ def requests(lab: LocalLab, state: LabState, site: str, count: int, found: Basel
             found.proxy_cpu.append(spent / (count + WARM) / 2)
 
 
+def rested(lab: LocalLab, state: LabState, site: str, count: int, found: Baseline) -> None:
+    """Latency and CPU of access-token requests after a pause in which caches grow cold."""
+    meter = Meter(state)
+    app, database = f"iam@{site}", f"mariadb@{site}"
+    with client(lab, state, site) as one:
+        for index in range(count + 1):
+            time.sleep(PAUSE)
+            before = meter.read(app), meter.read(database)
+            latency = one.ask("access-token", Tokens())
+            time.sleep(SETTLE)
+            cpu = meter.read(app) - before[0], meter.read(database) - before[1]
+            if index:
+                found.rested.append(RequestSample(cpu_app=cpu[0], cpu_db=cpu[1], latency=latency))
+
+
 def statements(state: LabState, site: str, count: int, found: Baseline) -> None:
     """Round trip of a trivial statement between a service and its member, less the CPU of both."""
     import pymysql
@@ -182,24 +202,34 @@ SCRATCH = "faultline_baseline"
 
 def commits(state: LabState, site: str, count: int, found: Baseline) -> None:
     """Engine commit with its flush, at one member, replication left out."""
+    found.local_commit += _commits(state, site, count, replicated=False)
+
+
+def _commits(state: LabState, site: str, count: int, *, replicated: bool) -> list[float]:
+    """Seconds of each COMMIT of one row."""
+    took = []
     connection = mariadb.connect(_database(state, site).daemon(), timeout=TIMEOUT)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SET SESSION wsrep_on = OFF")
+            if not replicated:
+                cursor.execute("SET SESSION wsrep_on = OFF")
             cursor.execute(f"CREATE DATABASE IF NOT EXISTS {SCRATCH}")
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS {SCRATCH}.row (id INT PRIMARY KEY AUTO_INCREMENT, t INT)"
             )
             for index in range(count + WARM):
+                if replicated:
+                    time.sleep(PAUSE)
                 cursor.execute("BEGIN")
                 cursor.execute(f"INSERT INTO {SCRATCH}.row (t) VALUES ({index})")
                 began = time.perf_counter()
                 cursor.execute("COMMIT")
                 if index >= WARM:
-                    found.local_commit.append(time.perf_counter() - began)
+                    took.append(time.perf_counter() - began)
             cursor.execute(f"DROP DATABASE {SCRATCH}")
     finally:
         connection.close()
+    return took
 
 
 def load(lab: LocalLab, state: LabState, seconds: float, found: Baseline) -> None:
@@ -240,6 +270,15 @@ def applying(lab: LocalLab, state: LabState, writer: str, other: str, count: int
             time.sleep(0.2)
             spent = meter.read(role) - before - idle * (time.perf_counter() - began)
             found.apply_cpu.append(max(0.0, spent) / (count // 4))
+
+
+def ordering(state: LabState, site: str, rtt: float, count: int, found: Baseline) -> None:
+    """Lone COMMITs at one of three members that are ``rtt`` (seconds) apart, beyond the links' delays.
+
+    Ordering takes one and a half round trips among three (`sim.analytic.order_time`).
+    """
+    for seconds in _commits(state, site, count, replicated=True):
+        found.ordering.append(max(0.0, seconds - 1.5 * rtt))
 
 
 def delays(state: LabState, one: str, other: str, rtt: float, count: int, found: Baseline) -> None:

@@ -17,13 +17,17 @@ from faultline import facts
 from faultline.display import Display
 from faultline.home import Home, write_atomically
 from faultline.inputs import find_calibration
-from sim.calibration import Calibration, PodTimes, Samples, fit, with_pod_times
+from sim.calibration import Calibration, PodTimes
+from sim.fitting import Samples, fit, with_pod_times
 from topologies.errors import InputError
 from topologies.loader import load as load_topology
 from topologies.model import Topology
 
 REQUESTS = 30
 """Requests of each kind: their standard error falls below that between two sittings."""
+
+STEADY = 1.15
+"""Times its fastest that a machine may take for the same work while it is calibrated."""
 
 
 def _syn_linear_timeouts() -> int:
@@ -48,6 +52,7 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
     from chaos.host.cgroups import PERIOD
     from chaos.lab.local import LocalLab
     from chaos.lab.state import LabState
+    from chaos.measure import pace
     from faultline import baseline
 
     home.create()
@@ -57,9 +62,13 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
     alone = load_topology("iris-1site", size="lab", overrides=[f"sites.ral.cpu={cores}"])
     trio = load_topology("iris-3site-galera", size="lab")
 
+    def phase(name: str, text: str = "", seconds: float | None = None) -> None:
+        shown.phase(name, text, seconds)
+        found.pace.append(pace.measure())
+
     @contextmanager
     def lab_of(topology: Topology, text: str) -> Iterator[tuple[LocalLab, LabState]]:
-        shown.phase("lab", text, 25.0)
+        phase("lab", text, 25.0)
         lab = LocalLab(progress=shown.note)
         try:
             lab.up(topology)
@@ -68,24 +77,28 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
             lab.down()
 
     with lab_of(alone, "one site") as (lab, state):
-        shown.phase("requests", f"{REQUESTS} of each kind, one user")
+        phase("requests", f"{REQUESTS} of each kind, one user")
         baseline.requests(lab, state, "ral", REQUESTS, found)
-        shown.phase("statements", "round trips and commits at the database")
+        phase("pauses", "requests after a pause")
+        baseline.rested(lab, state, "ral", REQUESTS, found)
+        phase("statements", "round trips and commits at the database")
         baseline.statements(state, "ral", 300, found)
         baseline.commits(state, "ral", 50, found)
-        shown.phase("load", "what the load generator costs")
+        phase("load", "what the load generator costs")
         baseline.load(lab, state, 14.0, found)
     one, other = list(trio.sites)[:2]
     with lab_of(trio, "three sites") as (lab, state):
-        shown.phase("links", "what the VPN and the relay add")
+        phase("links", "what the VPN and the relay add")
         link = next(link for link in trio.links if set(link.between) == {one, other})
         baseline.delays(state, one, other, link.rtt, 40, found)
-        shown.phase("replication", "what another member's write sets cost")
+        phase("ordering", "what handling messages of the group adds")
+        baseline.ordering(state, one, link.rtt, 20, found)
+        phase("replication", "what another member's write sets cost")
         baseline.applying(lab, state, one, other, 40, found)
-        shown.phase("starts", "how long components take to serve again", 30.0)
+        phase("starts", "how long components take to serve again", 30.0)
         found.start = lab.start_times(rounds=2)
 
-    shown.phase("fit")
+    phase("fit")
     calibration = fit(
         Samples(
             requests=found.requests,
@@ -96,15 +109,24 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
             vpn_extra=found.vpn_extra,
             public_extra=found.public_extra,
             load_cpu=found.load_cpu,
+            rested=found.rested,
+            ordering=found.ordering,
             start=found.start,
             cores=cores,
             quota=None,
             quota_period=PERIOD,
             tcp_syn_linear_timeouts=_syn_linear_timeouts(),
+            pace=found.pace,
             facts={name: str(value) for name, value in (facts.machine() | facts.versions()).items()},
             source=f"measured on this machine, one user at one site, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
+    slowest, fastest = max(found.pace), min(found.pace)
+    if slowest > STEADY * fastest:
+        shown.note(
+            f"the machine's pace changed by {slowest / fastest - 1:.0%} meanwhile: "
+            "run `faultline calibrate` again when nothing disturbs it"
+        )
     return _written(calibration.model_copy(update={"pods": _known_pods(home)}), home)
 
 

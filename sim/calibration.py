@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,14 +18,17 @@ from pydantic import BaseModel, Field, ValidationError
 
 from experiments.workload import Request
 from sim.estimates import Estimate as Estimate
-from sim.estimates import Plain
+from sim.estimates import Plain, Positive
 from sim.pod_times import PodTimes as PodTimes
 from sim.profile import Profile
 from sim.random import Stream
+from sim.refill import Refill
 from topologies.errors import InputError, Problem, dotted, suggestion
 
 SCHEMA_VERSION = 1
 REQUESTS: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
+LATE = ("group_message", "pods", "profile", "refill")
+"""What a calibration may lack."""
 DEFAULT_FILE = Path(__file__).with_name("calibration.json")
 
 
@@ -52,12 +53,14 @@ class Machine(Plain):
         cores: cores that one node's processes can use at once.
         quota_period: CFS period of the nodes' CPU quotas in seconds.
         tcp_syn_linear_timeouts: the kernel's setting (4 since Linux 6.5, 0 before).
+        pace: CPU seconds of a fixed piece of work (`chaos.measure.pace`) at that time, if measured.
         facts: anything that identifies the machine (CPU model, kernel, versions).
     """
 
     cores: Annotated[int, Field(ge=1, le=1024)] = 2
     quota_period: Annotated[float, Field(gt=0, le=1)] = 0.05
     tcp_syn_linear_timeouts: Annotated[int, Field(ge=0, le=255)] = 4
+    pace: Positive | None = None
     facts: dict[str, str] = Field(default_factory=dict)
 
 
@@ -93,6 +96,8 @@ class Calibration(Plain):
             the nodes' quotas.
         start: start times.
         pods: times of a Kubernetes cluster; the shipped ones when not given.
+        refill: CPU that requests cost more after a pause (`sim.protocols.caches`); nothing when not given.
+        group_message: what handling one message of a group takes a member; nothing when not given.
         profile: what requests do, step by step; the lab's identity service when not given. Put there by
             `sim.profile.Profile.calibrated`, never part of a file.
     """
@@ -110,6 +115,8 @@ class Calibration(Plain):
     load_cpu: Estimate = Estimate(mean=0.0)
     start: StartTimes
     pods: PodTimes | None = None
+    refill: Refill | None = None
+    group_message: Estimate | None = None
     profile: Profile | None = None
 
     def model_post_init(self, context: Any) -> None:
@@ -133,11 +140,9 @@ class Calibration(Plain):
 
     def _data(self) -> dict[str, Any]:
         data = self.model_dump(mode="json")
-        if self.pods is None:
-            del data["pods"]
-        if self.profile is None:
-            del data["profile"]
-        return data
+        if self.machine.pace is None:
+            del data["machine"]["pace"]
+        return {name: value for name, value in data.items() if name not in LATE or value is not None}
 
     @classmethod
     def default(cls) -> Calibration:
@@ -158,8 +163,8 @@ class Calibration(Plain):
         """One draw from the uncertainty of all parameters.
 
         Each estimate has its own index in ``stream`` (in order of the sorted field paths), so
-        adding a request to a workload does not change the draw of another. Times of a Kubernetes
-        cluster come last, so that they do not change the draws of anything else.
+        adding a request to a workload does not change the draw of another. What a calibration may lack
+        comes last, so that it does not change the draws of anything else.
         """
         index = 0
 
@@ -169,7 +174,7 @@ class Calibration(Plain):
                 index += 1
                 return value.drawn(stream.normal(index - 1))
             if isinstance(value, BaseModel):
-                names = sorted(type(value).model_fields, key=lambda name: (name == "pods", name))
+                names = sorted(type(value).model_fields, key=lambda name: (name in LATE, name))
                 fields = {name: drawn(getattr(value, name)) for name in names}
                 return type(value).model_construct(**fields)
             if isinstance(value, dict):
@@ -239,153 +244,3 @@ def _line_of(text: str, path: Sequence[str]) -> int:
             break
         position = found
     return text.count("\n", 0, position) + 1
-
-
-@dataclass(frozen=True)
-class RequestSample:
-    """One baseline request, in seconds: CPU of both processes, and what the client waited."""
-
-    cpu_app: float
-    cpu_db: float
-    latency: float
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Raw baseline measurements: one user, one site, no fault.
-
-    Attributes:
-        requests: samples per request kind.
-        statement_rtt: round trips of a trivial statement less its CPU, seconds.
-        proxy_cpu: CPU per request of one proxy.
-        apply_cpu: CPU per write set of a member that did not take part in executing it.
-        local_commit: seconds of a commit at a single member.
-        vpn_extra: one-way delay of the VPN path beyond the configured one, seconds.
-        public_extra: the same for the public path.
-        load_cpu: CPU per request spent outside the nodes (generators, relay, VPN).
-        start: per component (fields of StartTimes), seconds.
-        cores: of the machine.
-        quota: cores granted to the measured site; None without a quota.
-        quota_period: seconds.
-        tcp_syn_linear_timeouts: of the kernel.
-        facts: of the machine.
-        source: for people.
-    """
-
-    requests: Mapping[Request, Sequence[RequestSample]]
-    statement_rtt: Sequence[float] = ()
-    proxy_cpu: Sequence[float] = ()
-    apply_cpu: Sequence[float] = ()
-    local_commit: Sequence[float] = ()
-    vpn_extra: Sequence[float] = ()
-    public_extra: Sequence[float] = ()
-    load_cpu: Sequence[float] = ()
-    start: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    cores: int = 2
-    quota: float | None = None
-    quota_period: float = 0.05
-    tcp_syn_linear_timeouts: int = 4
-    facts: Mapping[str, str] = field(default_factory=dict)
-    source: str = "measured"
-
-
-def estimate(values: Sequence[float], floor_sem: float = 0.02) -> Estimate:
-    """Mean, variation and standard error of ``values``.
-
-    The standard error is at least ``floor_sem`` of the mean: a baseline is one sitting, and
-    machines differ between sittings by more than repeated samples of one sitting show.
-    """
-    count = len(values)
-    mean = max(0.0, math.fsum(values) / count)
-    if count > 1:
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    else:
-        deviation = 0.5 * mean
-    sem = max(deviation / math.sqrt(count), floor_sem * mean)
-    return Estimate(mean=mean, cv=min(10.0, deviation / mean) if mean else 0.0, sem=sem)
-
-
-def with_pod_times(
-    base: Calibration, samples: Mapping[str, Sequence[float]], source: str = "measured"
-) -> Calibration:
-    """``base`` with times of a Kubernetes cluster; those that were not measured stay as they are.
-
-    Args:
-        base: everything else.
-        samples: seconds by name of a field of PodTimes.
-        source: where they come from, for people.
-
-    Raises:
-        ValueError: a name that PodTimes has not.
-    """
-    known = base.pods or PodTimes()
-    unknown = sorted(set(samples) - set(PodTimes.model_fields))
-    if unknown:
-        raise ValueError(f"PodTimes has no {', '.join(unknown)}")
-    measured = {name: estimate(values, 0.15) for name, values in samples.items() if values}
-    return base.model_copy(
-        update={
-            "pods": known.model_copy(update=measured),
-            "source": f"{base.source.partition('; pods')[0]}; pods {source}",
-        }
-    )
-
-
-def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
-    """Turn raw baseline samples into a calibration.
-
-    What was not measured is taken from ``base`` (the shipped calibration by default).
-    The time a request spends in neither CPU, round trips, commit nor quota stalls becomes its
-    `wait`.
-
-    Raises:
-        ValueError: no sample of any request kind.
-    """
-    from sim.analytic import quota_elapsed
-    from sim.steps import round_trips
-
-    if not any(samples.requests.values()):
-        raise ValueError("no request was measured")
-    base = base or Calibration.default()
-    parts = {
-        "statement_rtt": samples.statement_rtt,
-        "proxy_cpu": samples.proxy_cpu,
-        "apply_cpu": samples.apply_cpu,
-        "local_commit": samples.local_commit,
-        "vpn_delay": samples.vpn_extra,
-        "public_delay": samples.public_extra,
-        "load_cpu": samples.load_cpu,
-    }
-    fields = {name: estimate(values) if values else getattr(base, name) for name, values in parts.items()}
-    requests: dict[Request, Demand] = dict(base.requests)
-    for kind, rows in samples.requests.items():
-        if not rows:
-            continue
-        waits = []
-        for row in rows:
-            cpu = row.cpu_app + row.cpu_db + 2 * fields["proxy_cpu"].mean
-            known = quota_elapsed(cpu, samples.quota, samples.quota_period) if samples.quota else cpu
-            known += round_trips(kind) * fields["statement_rtt"].mean
-            known += 0.0 if kind == "health" else fields["local_commit"].mean
-            waits.append(max(0.0, row.latency - known))
-        requests[kind] = Demand(
-            app_cpu=estimate([row.cpu_app for row in rows]),
-            db_cpu=estimate([row.cpu_db for row in rows]),
-            wait=estimate(waits),
-        )
-    start = {
-        name: estimate(samples.start[name], 0.1) if samples.start.get(name) else getattr(base.start, name)
-        for name in StartTimes.model_fields
-    }
-    return Calibration(
-        source=samples.source,
-        machine=Machine(
-            cores=samples.cores,
-            quota_period=samples.quota_period,
-            tcp_syn_linear_timeouts=samples.tcp_syn_linear_timeouts,
-            facts=dict(samples.facts),
-        ),
-        requests=requests,
-        start=StartTimes(**start),
-        **fields,
-    )

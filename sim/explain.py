@@ -156,6 +156,11 @@ def parameters(scenario: Scenario, calibration: Calibration) -> list[Parameter]:
             calibrated(("requests", kind, part), getattr(demand, part))
     for cost in COSTS:
         calibrated((cost,), getattr(calibration, cost))
+    if calibration.refill is not None:
+        calibrated(("refill", "app"), calibration.refill.app)
+        calibrated(("refill", "db"), calibration.refill.db)
+    if calibration.group_message is not None:
+        calibrated(("group_message",), calibration.group_message)
     if any(isinstance(scheduled.fault, Kill) for scheduled in scenario.timeline):
         for name in type(calibration.start).model_fields:
             calibrated(("start", name), getattr(calibration.start, name))

@@ -377,6 +377,8 @@ class Profile(Model):
                     app_cpu=found.app_cpu.estimate, db_cpu=found.db_cpu.estimate, wait=found.wait.estimate
                 )
         update: dict[str, Any] = {"requests": requests, "profile": self}
+        if self.demands != "calibration":
+            update["refill"] = None  # its demands were measured under load, refills included
         for name in ("statement_rtt", "local_commit", "apply_cpu"):
             cost: Cost | None = getattr(self.costs, name) if self.costs is not None else None
             if cost is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from experiments.faults import ScheduledFault
 from experiments.workload import Workload
 from sim import profile as profiles
-from sim.calibration import Calibration
+from sim.calibration import Calibration, Estimate
 from sim.jobs import JobTables, with_jobs
 from sim.machine import Sharing, sharing
 from sim.protocols import gaps
@@ -383,6 +383,9 @@ def _costs(calibration: Calibration) -> dict[str, tuple[float, float]]:
         name: getattr(calibration, name)
         for name in ("proxy_cpu", "apply_cpu", "local_commit", "statement_rtt", "load_cpu")
     }
-    start = calibration.start
+    start, refill = calibration.start, calibration.refill
+    found["group_message"] = calibration.group_message or Estimate(mean=0.0)
+    found["refill_app"] = refill.app if refill else Estimate(mean=0.0)
+    found["refill_db"] = refill.db if refill else Estimate(mean=0.0)
     found |= {f"start_{name}": getattr(start, name) for name in type(start).model_fields}
     return {name: (estimate.mean, estimate.cv) for name, estimate in found.items()}

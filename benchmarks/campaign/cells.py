@@ -31,7 +31,10 @@ REPEATS = 3
 """How often every cell is measured."""
 
 WARMUP = {"plain": 5.0, "fault": 3.0}
-"""Seconds cut off the beginning of a load, by kind of cell."""
+"""Seconds cut off the beginning of a load at least, by kind of cell."""
+
+PAUSES = 2.5
+"""Mean pauses that the warm-up lasts at least: users who all begin at once ask less once they are spread."""
 
 WINDOW = 11.0
 """Seconds measured at a time of a plain cell: its repeats are windows of one load, one after the other."""
@@ -107,11 +110,16 @@ class Cell:
         """The deployment, in lab size."""
         return build(self)
 
+    @property
+    def warmup(self) -> float:
+        """Seconds until users are spread over their pauses."""
+        return max(WARMUP[self.kind], PAUSES * self.think)
+
     @cached_property
     def workload(self) -> Workload:
         """One repeat: a load with its faults, or the first window of one without."""
         end = max((strike.after + strike.duration for strike in self.strikes), default=0.0)
-        warmup = WARMUP[self.kind]
+        warmup = self.warmup
         return Workload(
             flow=self.flow,
             users=self.users,
@@ -145,7 +153,7 @@ class Cell:
             ScheduledFault(
                 name=f"{self.name} {number}",
                 fault=strike.fault,
-                at=WARMUP[self.kind] + CALM + strike.after,
+                at=self.warmup + CALM + strike.after,
                 duration=strike.duration,
             )
             for number, strike in enumerate(self.strikes, start=1)

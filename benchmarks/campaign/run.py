@@ -186,7 +186,7 @@ class Campaign:
         while not found.complete:
             if cell.fresh:
                 lab.close()
-            taken = self._take(lab, cell, found)
+            taken = self._take(lab, cell, found, calibration.machine.pace)
             known = {one["number"] for one in found.repeats}
             for repeat in taken:
                 repeat["retaken"] = bool(repeat["disturbances"]) and repeat["number"] not in known
@@ -200,7 +200,7 @@ class Campaign:
         if cell.fresh:
             lab.close()
 
-    def _take(self, lab: Standing, cell: Cell, found: Recorded) -> list[Data]:
+    def _take(self, lab: Standing, cell: Cell, found: Recorded, pace: float | None) -> list[Data]:
         """Register and measure the repeats that one load holds, of those that are missing."""
         begun = sum(
             row.kind == "prediction" and row.run_id.startswith(f"{cell.name}.") for row in self.ledger.rows()
@@ -236,7 +236,10 @@ class Campaign:
                 "measured": [part.warmup, part.duration],
                 "windows": [list(window) for window in part.windows],
                 "health": _health(part.extra.get("health", {})),
-                "disturbances": list(part.extra.get("disturbances", [])),
+                "disturbances": [
+                    *part.extra.get("disturbances", []),
+                    *_off_pace(part.extra.get("health", {}).get("pace"), pace),
+                ],
                 "metrics": measured(reduce(part, cell.topology, cell.load)),
             }
             outcome = self.ledger.append("measurement", row.run_id, scorable(repeat))
@@ -255,8 +258,20 @@ HEALTH = (
     "load_share",
     "cpu",
     "throttled",
+    "pace",
 )
 """What is kept of a lab's health."""
+
+
+PACE = 0.10
+"""Share by which the machine may be faster or slower than when it was calibrated: a miss by as much would be
+the host's."""
+
+
+def _off_pace(now: float | None, then: float | None) -> list[str]:
+    if now is None or then is None or abs(now / then - 1) <= PACE:
+        return []
+    return [f"machine computes at {then / now:.2f} times the pace of its calibration (limit {PACE:.0%})"]
 
 
 def _health(whole: Mapping[str, Any]) -> Data:

@@ -50,6 +50,7 @@ class Sample:
         cpu: control group -> cores used.
         throttled: site -> share of the second its quota held it back (all CPUs together).
         late_p99, late_max: lateness of the relay in seconds; None when it did not answer.
+        pace: `chaos.measure.pace` in seconds; None where it was not measured.
     """
 
     time: float
@@ -60,6 +61,7 @@ class Sample:
     throttled: Mapping[str, float] = field(default_factory=dict)
     late_p99: float | None = None
     late_max: float | None = None
+    pace: float | None = None
 
     def line(self) -> str:
         """As one JSON line."""
@@ -124,6 +126,7 @@ class Health:
         load_share: cores used by the busiest load generator's group.
         cpu: control group -> mean cores used.
         throttled: site -> mean share of time its quota held it back.
+        pace: mean CPU seconds of a fixed piece of work (`chaos.measure.pace`).
     """
 
     seconds: int
@@ -138,6 +141,7 @@ class Health:
     load_share: float
     cpu: Mapping[str, float] = field(default_factory=dict)
     throttled: Mapping[str, float] = field(default_factory=dict)
+    pace: float | None = None
 
     def data(self) -> dict[str, Any]:
         """As plain data."""
@@ -159,6 +163,7 @@ def summarise(samples: Sequence[Sample], prober_lateness: Sequence[float], *, re
     sites = sorted({site for sample in samples for site in sample.throttled})
     cpu = {group: _mean([sample.cpu.get(group, 0.0) for sample in samples]) for group in groups}
     probes = sorted(prober_lateness)
+    paces = [sample.pace for sample in samples if sample.pace is not None]
     return Health(
         seconds=count,
         busy=_mean([sample.busy for sample in samples]),
@@ -172,6 +177,7 @@ def summarise(samples: Sequence[Sample], prober_lateness: Sequence[float], *, re
         load_share=max((share for group, share in cpu.items() if group.startswith("load/")), default=0.0),
         cpu=cpu,
         throttled={site: _mean([sample.throttled.get(site, 0.0) for sample in samples]) for site in sites},
+        pace=_mean(paces) if paces else None,
     )
 
 

@@ -22,6 +22,7 @@ from chaos.host.cgroups import Cgroups, Throttled
 from chaos.host.processes import is_alive, is_stopped
 from chaos.kube.accounting import NodeUsage
 from chaos.lab.state import STATE_FILE, LabState, Running
+from chaos.measure import pace
 from chaos.measure.collectors import (
     PERIOD,
     Follower,
@@ -165,6 +166,7 @@ class Sampler:
             },
             late_p99=relay[0] if relay else None,
             late_max=relay[1] if relay else None,
+            pace=pace.measure(),
         )
 
     def _groups(self, state: LabState) -> list[str]:

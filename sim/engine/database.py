@@ -149,6 +149,7 @@ class Member(Daemon):
     Attributes:
         visible: every transaction up to this seqno can be read here.
         gaps: its gap locks.
+        ran: when it last ran statements, as far as it knows: how cold its caches are.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Member(Daemon):
         self.gaps = Gaps(int(world.program.arrays["page_rows"][0]), index, members)
         self.transactions: dict[int, Transaction] = {}
         self.flusher = Flusher(world, self)
+        self.ran = 0.0
         self.visible = 0
         self.token_scope_rows = world.token_scope_rows
         self._waits: dict[int, simpy.Event] = {}

@@ -61,6 +61,8 @@ class Connections:
         self._timers = timers
         self._group = group
         count = self._count = len(members)
+        # Everybody sends to everybody: each message of a round waits until those of the others are handled.
+        self._handling = world.program.costs["group_message"][0] * (count - 1)
         self.linked = [[True] * count for _ in range(count)]
         self._relay = [[-1] * count for _ in range(count)]
         self._last = [[0.0] * count for _ in range(count)]
@@ -86,7 +88,8 @@ class Connections:
         if not self.linked[sender][peer]:
             relay = self._relay[sender][peer]
             if relay >= 0 and self._alive(sender, relay) and self._alive(relay, peer):
-                self._deliver_at(sender, peer, now + self._through(sender, relay, peer, size), arrive)
+                at = now + self._through(sender, relay, peer, size) + self._handling
+                self._deliver_at(sender, peer, at, arrive)
             elif not control:
                 self._parcels.setdefault((sender, peer), deque()).append(Parcel(now, control, arrive))
             return
@@ -100,7 +103,8 @@ class Connections:
             # TCP keeps the order: what was sent before may wait for a peer that is stopped still.
             self._parcels.setdefault((sender, peer), deque()).append(Parcel(now, control, arrive))
             return
-        self._deliver_at(sender, peer, now + network.delay(VPN, a, b, size), arrive)
+        at = now + network.delay(VPN, a, b, size) + self._handling
+        self._deliver_at(sender, peer, at, arrive)
 
     def _through(self, sender: int, relay: int, peer: int, size: int) -> float:
         a, b, c = (self._members[i].site for i in (sender, relay, peer))

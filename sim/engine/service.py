@@ -17,7 +17,7 @@ from sim.engine.database import TOKEN_SCOPE, TOKEN_SCOPE_ROWS, Database, Databas
 from sim.engine.pools import Connections, Threads
 from sim.engine.world import Daemon, World
 from sim.program import VPN, Component
-from sim.protocols import rowlocks
+from sim.protocols import caches, rowlocks
 
 Steps = Generator[simpy.Event, Any, Any]
 
@@ -142,6 +142,7 @@ class Replica(Daemon):
 
     Attributes:
         finds_database: whether a Service leads to the database now; None where there is no Service.
+        ran: when it last ran, as far as it knows: how cold its caches are.
     """
 
     def __init__(
@@ -152,7 +153,10 @@ class Replica(Daemon):
         self.member = database.member_for(component.site, component.index)
         self.plan = plan
         self.settings = settings
-        self._rtt = world.program.costs["statement_rtt"][0]
+        costs = world.program.costs
+        self._rtt = costs["statement_rtt"][0]
+        self._refills = costs["refill_app"][0], costs["refill_db"][0]
+        self.ran = 0.0
         self.together = self.member.cpu is self.cpu and self.member.site == self.site
         self.finds_database: Callable[[], bool] | None = None
         self._fresh()
@@ -244,7 +248,7 @@ class Replica(Daemon):
                     holding = False
                 elif kind == table.HASH:
                     # Between two autocommitted reads: HikariCP has the connection back (facts/iam.md 2 d).
-                    yield from self._job(self, app * call.app_factor, self)
+                    yield from self._work(app * call.app_factor, 0)  # its working set is small
                 elif kind == table.WORK:
                     yield from self._waiting(call, points, trips, app, db, wait)
                 elif kind in (table.CHECK_REFRESH, table.CHECK_ACCESS):
@@ -367,10 +371,21 @@ class Replica(Daemon):
         rest = trips * self._rtt + wait
         if self.together:
             # Service and database take turns on one CPU: one job for both.
+            now, others = env.now, self.cpu.jobs
+            app += caches.refill(now - self.ran, others, app, self._refills[0])
+            db += caches.refill(now - member.ran, others, db, self._refills[1])
+            self.ran = max(self.ran, now + (app + db))
+            member.ran = max(member.ran, now + (app + db))
             yield from self._job(self, app + db, self, member)
+            self.ran = max(self.ran, env.now)
+            member.ran = max(member.ran, env.now)
         else:
-            yield from self._job(self, app, self)
+            yield from self._work(app, self.cpu.jobs)
+            now = env.now
+            db += caches.refill(now - member.ran, member.cpu.jobs, db, self._refills[1])
+            member.ran = max(member.ran, now + db)
             yield from self._job(member, db, member)
+            member.ran = max(member.ran, env.now)
             network = self.world.network
             if trips:
                 yield from self._round_trip()
@@ -383,6 +398,14 @@ class Replica(Daemon):
             yield from member.until_running()
         member.inside.pop(process, None)
         member.check(tables)
+
+    def _work(self, demand: float, others: int) -> Steps:
+        """CPU of the service alone, while ``others`` take turns with it."""
+        env = self.world.env
+        demand += caches.refill(env.now - self.ran, others, demand, self._refills[0])
+        self.ran = max(self.ran, env.now + demand)
+        yield from self._job(self, demand, self)
+        self.ran = max(self.ran, env.now)
 
     def _job(self, where: Daemon, demand: float, *owners: Daemon) -> Steps:
         event = simpy.Event(self.world.env)

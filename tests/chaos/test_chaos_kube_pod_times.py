@@ -15,7 +15,8 @@ from chaos.host.processes import Process
 from chaos.kube.context import Pod
 from chaos.measure import pods as measure
 from chaos.measure.pods import Stopwatch, pod_times
-from sim.calibration import Calibration, PodTimes, with_pod_times
+from sim.calibration import Calibration, PodTimes
+from sim.fitting import with_pod_times
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WEB, DB = Component("web", "ral"), Component("db", "ral")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sim.analytic import quota_elapsed
-from sim.calibration import Calibration, Estimate, RequestSample, Samples, estimate, fit, load
+from sim.calibration import Calibration, Estimate, load
+from sim.fitting import RequestSample, Samples, estimate, fit
 from sim.random import Stream
 from sim.steps import round_trips
 from topologies.errors import InputError

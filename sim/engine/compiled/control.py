@@ -168,6 +168,7 @@ class KernelConnections(Connections):
         for word, first in ((w.E_LINKED, 1), (w.E_RELAY, -1)):
             memory.i64[database + word] = memory.ints([first] * (count * count))
         memory.i64[database + w.E_LAST] = memory.reals([0.0] * (count * count))
+        memory.f64[database + w.E_HANDLING] = self._handling
         memory.i64[database + w.E_UNANSWERED] = memory.reals([math.inf] * (count * count))
         memory.i64[database + w.E_PARCELS] = memory.ints([0] * (2 * count * count))
         self.linked = Rows(memory, int(memory.i64[database + w.E_LINKED]), count)  # type: ignore[assignment]

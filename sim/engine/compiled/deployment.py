@@ -132,6 +132,8 @@ class Deployment:
             ("local_commit", w.COST_COMMIT),
         ):
             memory.f64[word], memory.f64[word + 1] = program.costs[name]
+        for name, word in (("refill_app", w.REFILL_APP), ("refill_db", w.REFILL_DB)):
+            memory.f64[word], _ = program.costs[name]
 
     def _background(self) -> None:
         """The jobs of the identity service, if it has any."""

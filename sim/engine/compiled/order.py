@@ -177,7 +177,7 @@ def carry(
         relay = i64[i64[db + w.E_RELAY] + sender * n + peer]
         if relay >= 0 and alive(i64, f64, db, sender, relay) and alive(i64, f64, db, relay, peer):
             i64[message + w.Y_REFERENCES] += 1
-            at = now + through(i64, f64, db, sender, relay, peer, size)
+            at = now + through(i64, f64, db, sender, relay, peer, size) + f64[db + w.E_HANDLING]
             deliver_at(i64, f64, db, sender, peer, at, message)
         elif not control:
             hold(i64, f64, db, sender, peer, message, control)
@@ -194,7 +194,8 @@ def carry(
         hold(i64, f64, db, sender, peer, message, control)
         return
     i64[message + w.Y_REFERENCES] += 1
-    deliver_at(i64, f64, db, sender, peer, now + delay(i64, f64, VPN, a, b, size), message)
+    at = now + delay(i64, f64, VPN, a, b, size) + f64[db + w.E_HANDLING]
+    deliver_at(i64, f64, db, sender, peer, at, message)
 
 
 @entry

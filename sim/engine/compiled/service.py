@@ -14,14 +14,14 @@ from sim.engine.compiled.endings import accepting, depart, fail, refuses, row_of
 from sim.engine.compiled.events import push, wait_on
 from sim.engine.compiled.galera import can_send, must_wait
 from sim.engine.compiled.gaps import family_of, insert_token
-from sim.engine.compiled.jit import Floats, Ints, kernel
+from sim.engine.compiled.jit import Floats, Ints, kernel, twins
 from sim.engine.compiled.locks import lock, locked, scan, sees
 from sim.engine.compiled.network import resume_later, round_trip, transfer
 from sim.engine.compiled.order import ask_causal, broadcast_payload, is_quiet
 from sim.engine.compiled.replication import written
 from sim.engine.compiled.requests import HEALTH, put_in, runs, take_out
 from sim.program import VPN
-from sim.protocols import certification, evs, rowlocks
+from sim.protocols import caches, certification, evs, rowlocks
 
 _READ, _HASH, _CHECK_REFRESH, _CHECK_ACCESS, _BEGIN = (
     steps.READ,
@@ -40,7 +40,14 @@ _RETRY_PERIOD = evs.RETRY_PERIOD
 _STATEMENT = plain_service.STATEMENT_BYTES
 _STALE = plain_service.STALE
 
+_refill = twins(caches, ("refill",))["refill"]
 _INTROSPECT, _REVOKE = (steps.KINDS.index(kind) for kind in plain_service.SILENT)
+
+
+@kernel
+def ran(f64: Floats, place: int, at: float) -> None:
+    """A process runs until ``at`` at least."""
+    f64[place] = max(f64[place], at)
 
 
 @kernel
@@ -53,6 +60,15 @@ def start_job(
         i64, f64, i64[where + w.A_CPU], demand, owner, owner2, w.JOB_CALL, call, i64[call + w.C_TOKEN]
     )
     return False
+
+
+@kernel
+def work(i64: Ints, f64: Floats, call: int, replica: int, demand: float, others: int, pc: int) -> bool:
+    """CPU of the service alone, while ``others`` take turns with it, then on at ``pc``."""
+    now = f64[w.NOW]
+    demand += _refill(now - f64[replica + w.R_RAN], others, demand, f64[w.REFILL_APP])
+    ran(f64, replica + w.R_RAN, now + demand)
+    return start_job(i64, f64, call, replica, demand, replica, 0, pc)
 
 
 @kernel
@@ -150,14 +166,26 @@ def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         app, db = f64[call + w.C_WORK_APP], f64[call + w.C_WORK_DB]
         if i64[replica + w.R_TOGETHER]:
             # service and database take turns on one CPU: one job for both
+            now, others = f64[w.NOW], i64[i64[replica + w.A_CPU] + w.Q_COUNT]
+            app += _refill(now - f64[replica + w.R_RAN], others, app, f64[w.REFILL_APP])
+            db += _refill(now - f64[member + w.B_RAN], others, db, f64[w.REFILL_DB])
+            ran(f64, replica + w.R_RAN, now + (app + db))
+            ran(f64, member + w.B_RAN, now + (app + db))
             return start_job(i64, f64, call, replica, app + db, replica, member, w.PC_STATEMENT_REST)
-        return start_job(i64, f64, call, replica, app, replica, 0, w.PC_STATEMENT_DATABASE)
+        others = i64[i64[replica + w.A_CPU] + w.Q_COUNT]
+        return work(i64, f64, call, replica, app, others, w.PC_STATEMENT_DATABASE)
     if pc == w.PC_STATEMENT_DATABASE:
+        now = f64[w.NOW]
+        ran(f64, replica + w.R_RAN, now)
         db = f64[call + w.C_WORK_DB]
+        others = i64[i64[member + w.A_CPU] + w.Q_COUNT]
+        db += _refill(now - f64[member + w.B_RAN], others, db, f64[w.REFILL_DB])
+        ran(f64, member + w.B_RAN, now + db)
         return start_job(i64, f64, call, member, db, member, 0, w.PC_STATEMENT_TRIP)
     here, there = i64[replica + w.A_SITE], i64[member + w.A_SITE]
     if pc == w.PC_STATEMENT_TRIP:
         i64[call + w.C_JOB] = 0
+        ran(f64, member + w.B_RAN, f64[w.NOW])
         if not trips:
             i64[call + w.C_PC] = w.PC_STATEMENT_REST
             return True
@@ -170,6 +198,9 @@ def statement(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         return True
     if pc == w.PC_STATEMENT_REST:
         i64[call + w.C_JOB] = 0
+        if i64[replica + w.R_TOGETHER]:
+            ran(f64, replica + w.R_RAN, f64[w.NOW])
+            ran(f64, member + w.B_RAN, f64[w.NOW])
         if f64[call + w.C_REST] > 0:
             return resume_later(i64, f64, call, f64[call + w.C_REST], w.PC_STATEMENT_PAUSED)
         pc = w.PC_STATEMENT_PAUSED
@@ -214,7 +245,8 @@ def step(i64: Ints, f64: Floats, call: int) -> bool:
         i64[call + w.C_PC] = w.PC_STATEMENT if i64[call + w.C_HOLDING] else w.PC_CONNECT_DATABASE
     elif kind == _HASH:
         # between two autocommitted reads: the pool has the connection back
-        return start_job(i64, f64, call, replica, f64[row + 2] * f64[call + w.C_APP], replica, 0, w.PC_HASHED)
+        # its working set is small: others do not matter
+        return work(i64, f64, call, replica, f64[row + 2] * f64[call + w.C_APP], 0, w.PC_HASHED)
     elif kind == _WORK:
         i64[call + w.C_PC] = w.PC_STATEMENT
     elif kind == _BEGIN:
@@ -379,6 +411,7 @@ def serve(i64: Ints, f64: Floats, call: int, pc: int) -> bool:
         return True
     if pc == w.PC_HASHED:
         i64[call + w.C_JOB] = 0
+        ran(f64, replica + w.R_RAN, f64[w.NOW])
         i64[call + w.C_ROW] += 1
         i64[call + w.C_PC] = w.PC_STEP
         return True
