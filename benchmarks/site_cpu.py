@@ -1,13 +1,16 @@
-"""What requests cost a site of half a core on all CPUs and on one: why a lab ties a site to one CPU.
+"""What requests cost a site: on all CPUs and on one, at once and after pauses, alone and in a crowd.
 
-    python -m benchmarks.site_cpu      (root, at least two CPUs, about two minutes; nothing else may run)
+    python -m benchmarks.site_cpu    (root, at least two CPUs, about three minutes; nothing else may run)
 
 It has the lab's lock and control groups: after a SIGKILL, `faultline heal` ends what is left.
 
-One replica of the lab's identity service and one database, under a CPU quota as in the lab, and users who ask
-for access tokens without a pause. Then, on one CPU without a quota, tokens beside an endless loop of
-passwords, whose hash takes 50 ms of CPU at a stretch: fair sharing makes a token take twice its time.
-docs/decisions/0013-one-cpu-per-site.md and docs/validation.md quote what it printed.
+One replica of the lab's identity service and one database.
+
+1. Under a CPU quota as in the lab, users who ask for access tokens without a pause: why a lab ties a site to
+   one CPU (docs/decisions/0013-one-cpu-per-site.md), and what a crowd costs (sim/protocols/caches.py).
+2. On one CPU without a quota, one user who pauses: what caches cost that have grown cold (the same file).
+3. The same beside an endless loop of passwords, whose hash takes 50 ms of CPU at a stretch: fair sharing
+   makes a token take twice its time (docs/validation.md).
 """
 
 from __future__ import annotations
@@ -34,9 +37,12 @@ from faultline.signals import patient_with_signals
 QUOTA = 0.5
 """Cores, as a site of the library in lab size."""
 
-USERS = (1, 4, 40)
+USERS = (1, 4, 8, 24, 40)
 SECONDS = 8.0
 """How long each load lasts."""
+
+PAUSES = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
+"""Seconds between an answer and the next request."""
 
 GROUP = "site-cpu"
 TOKEN, PASSWORD = "client_credentials", "password"
@@ -110,6 +116,27 @@ def on_half_a_core(usable: Sequence[int]) -> None:
                 print(f"{len(cpus):5} {users:6} {rate:9.0f} {costs[0]:11.1f} {costs[1]:12.1f}", flush=True)
 
 
+def after_pauses(cpus: Sequence[int]) -> None:
+    """CPU of a token by how long service and database have not run, without a quota."""
+    print(f"one CPU, no quota\n{'pause ms':>9} {'service ms':>11} {'database ms':>12}")
+    with site(cpus, None) as (port, service, db):
+        client = Client(port)
+        for pause in (0.0, *PAUSES):
+            count = round(min(200.0, SECONDS / max(pause, 0.02)))
+            before = ran(service), ran(db)
+            for _ in range(count):
+                time.sleep(pause)
+                client.post("/token", grant_type=TOKEN, **FORMS[TOKEN])
+            costs = [1000 * one / count for one in (ran(service) - before[0], ran(db) - before[1])]
+            print(f"{1000 * pause:9.0f} {costs[0]:11.2f} {costs[1]:12.2f}", flush=True)
+
+
+def ran(process: int) -> float:
+    """CPU seconds of all threads of a process that live, to the nanosecond (proc(5), schedstat)."""
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
 def beside_passwords(cpus: Sequence[int]) -> None:
     """Response times of tokens and passwords, alone and together, without a quota."""
     print(f"one CPU, no quota\n{'users':32} {'token ms':>9} {'password ms':>12}")
@@ -130,6 +157,7 @@ def main() -> int:
     try:
         with patient_with_signals(), LabLock(lab_directory()):
             on_half_a_core(usable)
+            after_pauses(usable[:1])
             beside_passwords(usable[:1])
     except KeyboardInterrupt:
         return 130

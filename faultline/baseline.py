@@ -31,6 +31,7 @@ from sim.refill import PAUSE
 
 WARM = 8
 """Requests of each kind that are not counted: connections, caches and compiled code settle."""
+ROUNDS = 3
 SETTLE = 0.004
 """Seconds after an answer until CPU is read: daemons finish what the client no longer waits for, and
 their caches stay warm (`sim.protocols.caches.FRESH`)."""
@@ -128,45 +129,42 @@ def client(lab: LocalLab, state: LabState, site: str) -> Iterator[Client]:
 
 
 def requests(lab: LocalLab, state: LabState, site: str, count: int, found: Baseline) -> None:
-    """Latency and CPU of ``count`` requests of every kind at an otherwise idle site."""
+    """Latency and CPU of ``count`` requests of every kind at an otherwise idle site.
+
+    They are asked for in `ROUNDS`, every kind in each: seconds in which the host gives less hit all alike.
+    In each, as many access tokens are asked for after a pause, in which caches grow cold.
+    """
     meter = Meter(state)
     app, database = f"iam@{site}", f"mariadb@{site}"
+    kinds: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
     with client(lab, state, site) as one:
-        given: list[Tokens] = []
-        for kind in ("access-token", "password", "refresh", "token-exchange", "health"):
-            name: Request = kind
-            if kind in {"refresh", "token-exchange"} and not given:
-                raise LabError("no password request gave a refresh token")
-            rows = found.requests.setdefault(name, [])
-            proxies = meter.read(f"haproxy@{site}", f"nginx@{site}")
-            for index in range(count + WARM):
-                tokens = given[index % len(given)] if kind in {"refresh", "token-exchange"} else Tokens()
-                before = meter.read(app), meter.read(database)
-                latency = one.ask(name, tokens)
-                time.sleep(SETTLE)
-                if kind == "password":
-                    given.append(tokens)
-                if index >= WARM:
-                    cpu = meter.read(app) - before[0], meter.read(database) - before[1]
-                    rows.append(RequestSample(cpu_app=cpu[0], cpu_db=cpu[1], latency=latency))
-            spent = meter.read(f"haproxy@{site}", f"nginx@{site}") - proxies
-            # Two proxies see each request; idle health checks are a few per second and cheap.
-            found.proxy_cpu.append(spent / (count + WARM) / 2)
 
-
-def rested(lab: LocalLab, state: LabState, site: str, count: int, found: Baseline) -> None:
-    """Latency and CPU of access-token requests after a pause in which caches grow cold."""
-    meter = Meter(state)
-    app, database = f"iam@{site}", f"mariadb@{site}"
-    with client(lab, state, site) as one:
-        for index in range(count + 1):
-            time.sleep(PAUSE)
+        def ask(kind: Request, tokens: Tokens) -> RequestSample:
             before = meter.read(app), meter.read(database)
-            latency = one.ask("access-token", Tokens())
+            latency = one.ask(kind, tokens)
             time.sleep(SETTLE)
             cpu = meter.read(app) - before[0], meter.read(database) - before[1]
-            if index:
-                found.rested.append(RequestSample(cpu_app=cpu[0], cpu_db=cpu[1], latency=latency))
+            return RequestSample(cpu_app=cpu[0], cpu_db=cpu[1], latency=latency)
+
+        given: list[Tokens] = []
+        for turn in range(ROUNDS):
+            for name in kinds:
+                rows = found.requests.setdefault(name, [])
+                asked = count // ROUNDS + (WARM if turn == 0 else 1)
+                proxies = meter.read(f"haproxy@{site}", f"nginx@{site}")
+                for index in range(asked):
+                    tokens = given[index % len(given)] if name in {"refresh", "token-exchange"} else Tokens()
+                    sample = ask(name, tokens)
+                    if name == "password":
+                        given.append(tokens)
+                    if index >= asked - count // ROUNDS:
+                        rows.append(sample)
+                spent = meter.read(f"haproxy@{site}", f"nginx@{site}") - proxies
+                # Two proxies see each request; idle health checks are a few per second and cheap.
+                found.proxy_cpu.append(spent / asked / 2)
+            for _ in range(count // ROUNDS):
+                time.sleep(PAUSE)
+                found.rested.append(ask("access-token", Tokens()))
 
 
 def statements(state: LabState, site: str, count: int, found: Baseline) -> None:

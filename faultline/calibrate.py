@@ -77,10 +77,8 @@ def run_calibration(home: Home, shown: Display) -> tuple[Calibration, Path]:
             lab.down()
 
     with lab_of(alone, "one site") as (lab, state):
-        phase("requests", f"{REQUESTS} of each kind, one user")
+        phase("requests", f"{REQUESTS} of each kind, one user, and after pauses")
         baseline.requests(lab, state, "ral", REQUESTS, found)
-        phase("pauses", "requests after a pause")
-        baseline.rested(lab, state, "ral", REQUESTS, found)
         phase("statements", "round trips and commits at the database")
         baseline.statements(state, "ral", 300, found)
         baseline.commits(state, "ral", 50, found)

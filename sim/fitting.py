@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -67,11 +68,15 @@ class Samples:
     source: str = "measured"
 
 
-def estimate(values: Sequence[float], floor_sem: float = 0.02) -> Estimate:
+SITTINGS = 0.06
+"""Coefficient of variation of CPU demands between sittings, the median one: `tests/corpus/sittings` holds
+calibrations of one machine within one day. What repeated samples of one sitting show is a fraction of it."""
+
+
+def estimate(values: Sequence[float], floor_sem: float = SITTINGS) -> Estimate:
     """Mean, variation and standard error of ``values``.
 
-    The standard error is at least ``floor_sem`` of the mean: a baseline is one sitting, and
-    machines differ between sittings by more than repeated samples of one sitting show.
+    The standard error is at least ``floor_sem`` of the mean: a baseline is one sitting.
     """
     count = len(values)
     mean = max(0.0, math.fsum(values) / count)
@@ -81,6 +86,30 @@ def estimate(values: Sequence[float], floor_sem: float = 0.02) -> Estimate:
         deviation = 0.5 * mean
     sem = max(deviation / math.sqrt(count), floor_sem * mean)
     return Estimate(mean=mean, cv=min(10.0, deviation / mean) if mean else 0.0, sem=sem)
+
+
+def typical(values: Sequence[float], floor_sem: float = SITTINGS) -> Estimate:
+    """The median and what undisturbed values vary by: for seconds of CPU and of packets.
+
+    On a shared host some samples, and never the same number, fall into moments in which a neighbour has the
+    core: they take 1.6 times as long (`chaos.measure.pace`), and would move a mean. Variation is from
+    the median absolute deviation, 1.4826 of which is the standard deviation of a normal distribution.
+    """
+    middle = max(0.0, statistics.median(values))
+    if len(values) < 2:
+        return estimate(values, floor_sem)
+    deviation = 1.4826 * statistics.median([abs(value - middle) for value in values])
+    # The standard error of a median is 1.2533 times that of a mean, for normal values.
+    sem = max(1.2533 * deviation / math.sqrt(len(values)), floor_sem * middle)
+    return Estimate(mean=middle, cv=min(10.0, deviation / middle) if middle else 0.0, sem=sem)
+
+
+def variation(values: Sequence[float]) -> float:
+    """Coefficient of variation; 0 of fewer than two values."""
+    if len(values) < 2:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) / mean
 
 
 def with_pod_times(
@@ -134,7 +163,11 @@ def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
         "public_delay": samples.public_extra,
         "load_cpu": samples.load_cpu,
     }
-    fields = {name: estimate(values) if values else getattr(base, name) for name, values in parts.items()}
+    # Where the host's pace varies, so will what these cost in the runs to come.
+    floor = max(SITTINGS, variation(samples.pace))
+    fields = {
+        name: typical(values, floor) if values else getattr(base, name) for name, values in parts.items()
+    }
     usual = samples.requests.get("access-token", ())
     refill = None
     if samples.rested and usual:
@@ -154,8 +187,8 @@ def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
             known += 0.0 if kind == "health" else fields["local_commit"].mean
             waits.append(max(0.0, row.latency - known))
         requests[kind] = Demand(
-            app_cpu=estimate([row.cpu_app for row in rows]),
-            db_cpu=estimate([row.cpu_db for row in rows]),
+            app_cpu=typical([row.cpu_app for row in rows], floor),
+            db_cpu=typical([row.cpu_db for row in rows], floor),
             wait=estimate(waits),
         )
     # A lone message needs three rounds among three members; in each a member handles those of two others.
@@ -171,12 +204,12 @@ def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
             cores=samples.cores,
             quota_period=samples.quota_period,
             tcp_syn_linear_timeouts=samples.tcp_syn_linear_timeouts,
-            pace=math.fsum(samples.pace) / len(samples.pace) if samples.pace else None,
+            pace=statistics.median(samples.pace) if samples.pace else None,
             facts=dict(samples.facts),
         ),
         requests=requests,
         refill=refill,
-        group_message=estimate(handling, 0.1) if handling else None,
+        group_message=typical(handling, 0.1) if handling else None,
         start=StartTimes(**start),
         **fields,
     )

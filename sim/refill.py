@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import median
 
 from sim.estimates import Estimate, Plain
 
@@ -28,12 +28,13 @@ class Refill(Plain):
 
 
 def fitted(usual: Sequence[float], rested: Sequence[float]) -> Estimate:
-    """From the CPU of equal requests, a few milliseconds and `PAUSE` after the last one."""
-    mean = max(0.0, fmean(rested) - fmean(usual))
+    """From the CPU of equal requests, a few milliseconds and `PAUSE` after the last one: medians."""
+    mean = max(0.0, median(rested) - median(usual))
     sem = math.hypot(_error(usual), _error(rested))
     return Estimate(mean=mean, sem=max(sem, FLOOR * mean) if mean else 0.0)
 
 
 def _error(values: Sequence[float]) -> float:
-    mean, count = fmean(values), len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, count - 1) / count)
+    middle = median(values)
+    deviation = 1.4826 * median([abs(value - middle) for value in values])
+    return 1.2533 * deviation / math.sqrt(len(values))

@@ -26,6 +26,7 @@ from benchmarks.campaign.record import (
 )
 from chaos.errors import InjectionError, LabError
 from chaos.lab.base import Lab
+from chaos.measure import pace
 from chaos.toolkit.session import Session
 from experiments.metrics import reduce
 from faultline.home import Home
@@ -98,6 +99,7 @@ class Campaign:
 
     Attributes:
         failed: names of cells that could not be measured.
+        paces: measures the machine's pace, seconds.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Campaign:
         self.note = note
         self.ledger = Ledger(self.home.ledger)
         self.failed: list[str] = []
+        self.paces: Callable[[], float] = pace.measure
         self._open_lab = lab or _local
         self._replications = replications
 
@@ -186,6 +189,7 @@ class Campaign:
         while not found.complete:
             if cell.fresh:
                 lab.close()
+            self._await_pace(cell, calibration.machine.pace)
             taken = self._take(lab, cell, found, calibration.machine.pace)
             known = {one["number"] for one in found.repeats}
             for repeat in taken:
@@ -200,7 +204,18 @@ class Campaign:
         if cell.fresh:
             lab.close()
 
-    def _take(self, lab: Standing, cell: Cell, found: Recorded, pace: float | None) -> list[Data]:
+    def _await_pace(self, cell: Cell, usual: float | None) -> None:
+        """Wait while the host leaves the machine less than at calibration, up to `PATIENCE` seconds."""
+        began = time.monotonic()
+        while usual is not None and time.monotonic() - began < PATIENCE:
+            if all(abs(self.paces() / usual - 1) <= PACE for _ in range(CALM_MEASURES)):
+                break
+            time.sleep(2.0)
+        waited = time.monotonic() - began
+        if waited > 1.0:
+            self.note(f"{cell.name}: waited {waited:.0f} s for the machine's pace")
+
+    def _take(self, lab: Standing, cell: Cell, found: Recorded, usual: float | None) -> list[Data]:
         """Register and measure the repeats that one load holds, of those that are missing."""
         begun = sum(
             row.kind == "prediction" and row.run_id.startswith(f"{cell.name}.") for row in self.ledger.rows()
@@ -238,7 +253,7 @@ class Campaign:
                 "health": _health(part.extra.get("health", {})),
                 "disturbances": [
                     *part.extra.get("disturbances", []),
-                    *_off_pace(part.extra.get("health", {}).get("pace"), pace),
+                    *_off_pace(part.extra.get("health", {}).get("pace"), usual),
                 ],
                 "metrics": measured(reduce(part, cell.topology, cell.load)),
             }
@@ -262,6 +277,12 @@ HEALTH = (
 )
 """What is kept of a lab's health."""
 
+
+PATIENCE = 45.0
+"""Seconds that a run waits for the machine to compute as fast as when it was calibrated."""
+
+CALM_MEASURES = 5
+"""Measures of the pace in a row that must be usual before a run."""
 
 PACE = 0.10
 """Share by which the machine may be faster or slower than when it was calibrated: a miss by as much would be

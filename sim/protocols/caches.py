@@ -1,10 +1,10 @@
 """What a CPU's caches cost a process that has not run for a while.
 
 Other work, of this machine or of its neighbours on the host, takes the caches meanwhile; the first work
-afterwards fetches code and data again. Measured (`python -m benchmarks.site_cpu`): an access token costs
-service and database 4 ms of CPU when they have run a few milliseconds ago, 4.7 ms after pauses of 10 ms and
-5.5 ms after 0.3 s. A password, most of which is a hash with a small working set, costs about as many more
-milliseconds, not as many more percent.
+afterwards fetches code and data again. Measured (`python -m benchmarks.site_cpu`, two sittings): an access
+token costs service and database 4 ms of CPU when they have run 3 ms ago, 4.3 and 4.7 ms after pauses of
+10 ms, 5.5 and 5.2 ms after 30 ms, 5.5 ms after 0.3 s. A password, most of which is a hash with a small
+working set, costs about as many more milliseconds, not as many more percent.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ TIME = 0.012
 
 CROWDED, CROWD = 0.28, 5.0
 """What statements cost more when many others take turns with them on the CPU, and how many make up the larger
-part of it. From the same measurement: under half a core a token costs 3.8 ms of CPU with one user, 4.5 ms
-with 8, 4.9 ms with 24 and with 40."""
+part of it. From the same measurements: under half a core a token costs 3.8 and 4.2 ms of CPU with one user,
+4.5 and 4.3 ms with 8, 4.9 and 5.4 ms with 24, 4.9 and 5.0 ms with 40."""
 
 
 def refill(idle: float, others: int, demand: float, most: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.measure import pace
 from chaos.measure.health import (
     CpuTimes,
     Health,
@@ -116,6 +118,21 @@ def test_a_summary_averages_load_and_keeps_the_worst_lateness() -> None:
     assert found.prober_worst == 0.003
     assert found.load_share == pytest.approx(0.2)
     assert found.throttled == {"ral": 0.125}
+
+
+def test_the_pace_is_the_mean_of_what_was_measured() -> None:
+    """Seconds of older recorders without it are left out; without any there is none."""
+    samples = [sample(1), replace(sample(2), pace=0.002), replace(sample(3), pace=0.003)]
+    assert summarise(samples, []).pace == pytest.approx(0.0025)
+    assert summarise(samples[:1], []).pace is None
+
+
+def test_measuring_the_pace_leaves_the_thread_where_it_may_run() -> None:
+    """Every usable CPU is visited, and all are usable afterwards; what else runs does not count."""
+    before = os.sched_getaffinity(0)
+    took = [pace.measure() for _ in range(5)]
+    assert os.sched_getaffinity(0) == before
+    assert 0.0001 < min(took) < 0.1
 
 
 def test_a_lab_nobody_watched_is_disturbed() -> None:

@@ -35,8 +35,14 @@ class Pretended(SimulatedLab):
     runs = 0
     ups = 0
 
-    def __init__(self, disturbed: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        disturbed: frozenset[int] = frozenset(),
+        broken: frozenset[int] = frozenset(),
+        pace: float | None = None,
+    ) -> None:
         super().__init__(Simulation(Calibration.default(), "lab"))
+        self._pace = pace
         self._disturbed, self._broken = disturbed, broken
 
     def up(self, topology: Topology) -> None:
@@ -52,7 +58,7 @@ class Pretended(SimulatedLab):
         seen = super().observe()
         extra = {
             "facts": {"versions": {"galera": "0"}},
-            "health": {"busy": 0.4},
+            "health": {"busy": 0.4} | ({} if self._pace is None else {"pace": self._pace}),
             "disturbances": ["a neighbour"] if Pretended.runs in self._disturbed else [],
         }
         return dataclasses.replace(seen, extra=seen.extra | extra)
@@ -74,6 +80,35 @@ def campaign(tmp_path: Path, **how: Any) -> Campaign:
     home.mkdir(exist_ok=True)
     Calibration.default().save(home / "calibration.json")
     return Campaign(home, tmp_path / "room", lambda text: None, lab=lambda: Pretended(**how), replications=4)
+
+
+@pytest.mark.parametrize(("pace", "disturbed"), [(0.0018, False), (0.0025, True), (None, False)])
+def test_a_machine_off_its_pace_disturbs(tmp_path: Path, pace: float | None, disturbed: bool) -> None:
+    """What a neighbour on the host took is no miss of the model: the repeat is taken again and listed."""
+    usual = Calibration.default()
+    machine = usual.machine.model_copy(update={"pace": 0.00175})
+    made = campaign(tmp_path, pace=pace)
+    usual.model_copy(update={"machine": machine}).save(made.home.calibration)
+    made.paces = lambda: 0.00175
+    made.run([ALONE])
+    repeats = Recorded.read(tmp_path / "room" / "alone.json").repeats
+    assert (
+        any("pace of its calibration" in text for one in repeats for text in one["disturbances"]) is disturbed
+    )
+
+
+def test_a_run_waits_for_the_machines_pace(tmp_path: Path) -> None:
+    """It begins when the machine computes as it did when it was calibrated, or when it has waited enough."""
+    usual = Calibration.default()
+    made = campaign(tmp_path)
+    usual.model_copy(update={"machine": usual.machine.model_copy(update={"pace": 0.001})}).save(
+        made.home.calibration
+    )
+    told: list[str] = []
+    paces = iter([0.002] + [0.001] * 100)
+    made.paces, made.note = lambda: next(paces), told.append
+    made.run([ALONE])
+    assert [text for text in told if "waited" in text] == ["alone: waited 2 s for the machine's pace"]
 
 
 def test_every_repeat_is_registered_before_it_is_measured(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from sim.analytic import quota_elapsed
 from sim.calibration import Calibration, Estimate, load
-from sim.fitting import RequestSample, Samples, estimate, fit
+from sim.fitting import SITTINGS, RequestSample, Samples, estimate, fit
 from sim.random import Stream
+from sim.refill import Refill
 from sim.steps import round_trips
 from topologies.errors import InputError
 
@@ -156,6 +157,53 @@ class TestFit:
         assert found.start.redis == base.start.redis
         assert found.hash != base.hash
 
+    def test_what_is_measured_after_a_pause_is_what_caches_cost(self) -> None:
+        """The refill is the difference to the same requests without a pause; none when that is negative."""
+        usual = [RequestSample(0.002, 0.003, 0.006)] * 5
+        rested = [RequestSample(0.0027, 0.0028, 0.007)] * 5
+        found = fit(Samples(requests={"access-token": usual}, rested=rested)).refill
+        assert found is not None
+        assert found.app.mean == pytest.approx(0.0007)
+        assert found.app.sem == pytest.approx(0.00007)
+        assert found.db == Estimate(mean=0.0)
+
+    def test_a_neighbour_on_the_host_moves_no_demand(self) -> None:
+        """Requests that fell into its moments take longer; the median leaves them out."""
+        quiet = [RequestSample(0.002, 0.003, 0.006)] * 20
+        stolen = [RequestSample(0.0032, 0.0048, 0.009)] * 10
+        found = fit(Samples({"access-token": [*quiet, *stolen]})).requests["access-token"]
+        assert (found.app_cpu.mean, found.db_cpu.mean) == (0.002, 0.003)
+
+    def test_a_lone_commit_tells_what_handling_a_message_takes(self) -> None:
+        """Three rounds, each with the messages of two others; VPN and flush are known."""
+        usual = [RequestSample(0.002, 0.003, 0.006)] * 5
+        took = [3 * 0.0002 + 0.0001 + 6 * 0.0003] * 5
+        samples = Samples(
+            {"access-token": usual}, vpn_extra=[0.0002] * 5, local_commit=[0.0001] * 5, ordering=took
+        )
+        found = fit(samples).group_message
+        assert found is not None
+        assert found.mean == pytest.approx(0.0003)
+
+    def test_an_unsteady_machine_is_known_less_well(self) -> None:
+        """What the pace of the host varied by is the least uncertainty of every demand."""
+        usual = {"access-token": [RequestSample(0.002, 0.003, 0.006)] * 50}
+        calm, unsteady = (fit(Samples(usual, pace=pace)) for pace in ([1e-3] * 9, [1e-3, 2e-3, 1e-3]))
+        assert calm.requests["access-token"].app_cpu.sem == pytest.approx(SITTINGS * 0.002)
+        assert unsteady.requests["access-token"].app_cpu.sem == pytest.approx(0.433 * 0.002, rel=0.01)
+        assert unsteady.machine.pace == 1e-3
+
+    def test_what_was_not_measured_leaves_no_trace(self) -> None:
+        """Files and hashes of calibrations that know nothing of caches and groups stay as they are."""
+        plain = Calibration.default()
+        assert plain.refill is None and plain.group_message is None and plain.machine.pace is None
+        for name in ("refill", "group_message", "pace"):
+            assert name not in plain.canonical()
+        known = plain.model_copy(update={"refill": Refill(app=Estimate(mean=0.001), db=Estimate(mean=0.001))})
+        assert known.hash != plain.hash
+        drawn, same = (one.resample(Stream(3, "c", "0")) for one in (known, plain))
+        assert drawn.requests == same.requests and drawn.start == same.start
+
     def test_nothing_measured_is_no_calibration(self) -> None:
         """There is nothing to fit."""
         with pytest.raises(ValueError, match="no request was measured"):
@@ -163,5 +211,5 @@ class TestFit:
 
     def test_one_sitting_is_never_certain(self) -> None:
         """Equal samples still leave the difference between sittings."""
-        assert estimate([0.01] * 100).sem == pytest.approx(0.0002)
+        assert estimate([0.01] * 100).sem == pytest.approx(SITTINGS * 0.01)
         assert estimate([0.01]).sem == pytest.approx(0.005)

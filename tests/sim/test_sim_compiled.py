@@ -18,7 +18,7 @@ from experiments.faults import Degrade, Kill, Partition, Pause, ScheduledFault
 from experiments.timeline import compile_timeline
 from experiments.workload import ProbeStream, Workload
 from sim import profile as profiles
-from sim.calibration import Calibration
+from sim.calibration import Calibration, Estimate
 from sim.engine.choice import engine_for, prepare
 from sim.engine.compiled import databases, draws
 from sim.engine.compiled import layout as w
@@ -27,8 +27,17 @@ from sim.engine.compiled.simulation import Simulation
 from sim.engine.reference import Simulation as Reference
 from sim.program import Program, compile_program
 from sim.random import Stream
+from sim.refill import Refill
 from topologies import loader as topologies
 from topologies.model import Topology
+
+MEASURED = Calibration.default().model_copy(
+    update={
+        "refill": Refill(app=Estimate(mean=0.0007), db=Estimate(mean=0.0009)),
+        "group_message": Estimate(mean=0.0004),
+    }
+)
+"""With what only a calibration of this machine has."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,7 +139,7 @@ class TestLibrary:
             # Sooner and shorter than in the library: the tests want every phase, not every second.
             timeline.append(ScheduledFault(name=fault.name, fault=kind, at=6.0, duration=9.0))
         asked = Workload(users=8, duration=24.0, warmup=1.0, think=1.0)
-        program = compile_program(deployed, asked, timeline, size=size)
+        program = compile_program(deployed, asked, timeline, MEASURED, size=size)
         assert engine_for(program) == "compiled"
         assert differences(program, 11, 24.0) == []
 
@@ -273,7 +282,7 @@ def programs(draw: st.DrawFn) -> tuple[Program, int, float]:
             ProbeStream(flow="access-token", rate=1.0),
         ),
     )
-    calibration = Calibration.default()
+    calibration = MEASURED if draw(st.booleans()) else Calibration.default()
     if draw(st.booleans()):
         profile = profiles.load("indigo-iam")
         hurry = {"first": 3.0, "page": draw(st.sampled_from([100, 3]))}
@@ -343,7 +352,7 @@ class TestCommitsLeftBehind:
         killed = ScheduledFault(
             name="stop", fault=Kill(target="iam@cam", signal="TERM"), at=5.5, duration=4.0
         )
-        assert differences(compile_program(topology, asked, [killed]), seed, 12.0) == []
+        assert differences(compile_program(topology, asked, [killed], MEASURED), seed, 12.0) == []
 
 
 class TestLinks:
@@ -383,7 +392,7 @@ class TestLinks:
         ]
         timeline.append(ScheduledFault(name="kill", fault=Kill(target="iam@cam"), at=14.0, duration=4.0))
         asked = Workload(users=20, think=0.3, duration=22.0, warmup=1.0, timeout=10.0)
-        assert differences(compile_program(topology, asked, timeline), 3, 22.0) == []
+        assert differences(compile_program(topology, asked, timeline, MEASURED), 3, 22.0) == []
 
 
 class TestHistory:

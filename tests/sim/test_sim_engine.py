@@ -93,11 +93,13 @@ def program(deployed: Topology, workload: Workload, calibration: Calibration | N
     return compile_program(deployed, workload, (), calibration or exact(), size="production")
 
 
-def commit_times(deployed: Topology, at: float = 20.0, size: int = 4000) -> list[float]:
+def commit_times(
+    deployed: Topology, at: float = 20.0, size: int = 4000, calibration: Calibration | None = None
+) -> list[float]:
     """Latency of a lone commit at each member."""
     found = []
     for index in range(len(deployed.sites)):
-        deployment = Deployment(program(deployed, quiet()), seed=1)
+        deployment = Deployment(program(deployed, quiet(), calibration), seed=1)
         database = deployment.databases["db"]
         took: list[float] = []
 
@@ -126,6 +128,16 @@ class TestCommit:
     def test_three_equal_sites_take_one_and_a_half(self) -> None:
         """components.md 1.2, measured 152.2 ms at RTT 100 ms."""
         assert commit_times(topology(3, rtt=0.1)) == pytest.approx([0.15] * 3, abs=3e-3)
+
+    @pytest.mark.parametrize(("members", "messages"), [(2, 2), (3, 6)])
+    def test_every_round_waits_for_the_messages_of_all(self, members: int, messages: int) -> None:
+        """Two rounds of two members, three of three: in each a member handles those of all others."""
+        sites = topology(members, rtt=0.1)
+        plain, busy = (
+            commit_times(sites, calibration=exact(group_message=seconds)) for seconds in (0.0, 0.0005)
+        )
+        extra = [more - less for less, more in zip(plain, busy, strict=True)]
+        assert extra == pytest.approx([0.0005 * messages] * members, rel=0.05)
 
     def test_uneven_triangle_follows_the_formula(self) -> None:
         """One-way delays of 15, 50 and 100 ms give 165, 200 and 200 ms."""
