@@ -44,13 +44,15 @@ def _gate_row(outcome: Outcome) -> tuple[str, ...]:
 
 
 def cell_rows(cells: Sequence[Recorded], found: Sequence[Residual]) -> list[tuple[str, ...]]:
-    """One row per cell: how busy the machine was, the signed error of each gate, the worst of them."""
+    """One row per cell: what the machine did, the signed error of each gate, the worst of them."""
     order = {cell.name: place for place, cell in enumerate(CELLS)}
     rows = []
     for cell in sorted(cells, key=lambda one: (order.get(one.name, len(order)), one.name)):
         mine = {one.gate.column: one for one in found if one.cell == cell.name}
         worst = max(mine.values(), key=lambda one: one.excess, default=None)
-        busy = max((repeat["health"].get("busy", 0.0) for repeat in cell.counted), default=0.0)
+        health = [repeat["health"] for repeat in cell.counted]
+        busy = max((one.get("busy", 0.0) for one in health), default=0.0)
+        wan = max((one.get("cpu", {}).get("net", 0.0) for one in health), default=0.0)
         told = "–"
         if worst is not None:
             told = f"{worst.gate.name} {_value(worst.predicted)} for {_value(worst.measured)}"
@@ -58,6 +60,7 @@ def cell_rows(cells: Sequence[Recorded], found: Sequence[Residual]) -> list[tupl
             (
                 cell.name,
                 f"{busy:.0%}",
+                f"{wan:.2f}",
                 f"{len(cell.sound)} of {len(cell.counted)}",
                 *(_signed(mine[gate.column].error) if gate.column in mine else "–" for gate in GATES),
                 told,
@@ -66,7 +69,7 @@ def cell_rows(cells: Sequence[Recorded], found: Sequence[Residual]) -> list[tupl
     return rows
 
 
-CELL_HEAD = ("cell", "busy", "sound", *(gate.column for gate in GATES), "worst: predicted for measured")
+CELL_HEAD = ("cell", "busy", "WAN", "sound", *(gate.column for gate in GATES), "worst: predicted, measured")
 
 
 def page(cells: Sequence[Recorded]) -> str:
@@ -98,13 +101,32 @@ def page(cells: Sequence[Recorded]) -> str:
         "### Cells",
         "",
         "Signed relative errors. `m3-all-30ms-u16`: three members, every site writes, round trip 30 ms, 16",
-        "users; `skewed`: four fifths of the round trip are spent on the way out. `busy`: of the machine, in",
-        "the worst run.",
+        "users; `skewed`: four fifths of the round trip are spent on the way out. `busy`: of the machine,",
+        "`WAN`: cores that relay and WireGuard used, in the worst run.",
         "",
         *_table(CELL_HEAD, cell_rows(cells, counted)),
+        "",
+        *_in_points(counted),
         END,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _in_points(found: Sequence[Residual]) -> list[str]:
+    """How far off shares of conflicts are in points: of small shares the relative error says little."""
+    mine = [one for one in found if one.gate.column == "conflicts"]
+    if not mine:
+        return []
+    apart = {one.cell: 100 * (one.predicted - one.measured) for one in mine}
+    most = max(apart, key=lambda cell: abs(apart[cell]))
+    high, far = (
+        sum(value > 0 for value in apart.values()),
+        sum(abs(value) > 1 for value in apart.values()),
+    )
+    return [
+        f"Conflicts in points: {high} of {len(mine)} cells were predicted too high, {far} are more than a",
+        f"point apart, most `{most}` ({apart[most]:+.1f}).",
+    ]
 
 
 def report(cells: Sequence[Recorded], note: Callable[[str], None] = print) -> None:

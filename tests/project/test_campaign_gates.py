@@ -174,6 +174,13 @@ class TestTable:
         assert "| throughput | 1 | 1.0 % | +1.0 % | 100.0 % | <= 5% | held |" in text
         assert "| p99 latency | 0 | – | – | – | <= 20% | – |" in text
 
+    def test_conflicts_are_told_in_points_too(self) -> None:
+        """How many were predicted too high, how many are a point apart, and which the most."""
+        seen = repeat({CONFLICTS: [0.02, 1000, 0.001, False]})
+        text = table.page([cell({CONFLICTS: [0.05, 0.04, 0.05, 0.06, 0.0]}, seen)])
+        assert "1 of 1 cells were predicted too high, 1 are more than a\npoint apart, most `one`" in text
+        assert "(+3.0)" in text
+
     def test_the_terminal_shows_the_same(self) -> None:
         """One aligned line per gate and per cell."""
         lines: list[str] = []
