@@ -69,8 +69,8 @@ class Samples:
 
 
 SITTINGS = 0.06
-"""Coefficient of variation of CPU demands between sittings, the median one: `tests/corpus/sittings` holds
-calibrations of one machine within one day. What repeated samples of one sitting show is a fraction of it."""
+"""Least relative standard error of a CPU demand: what repeated samples of one sitting show is a fraction of what
+sittings differ by. An estimate: half of what the three of `tests/corpus/sittings` differ by, whose pace varied."""
 
 
 def estimate(values: Sequence[float], floor_sem: float = SITTINGS) -> Estimate:

@@ -17,6 +17,7 @@ from benchmarks.campaign.run import Campaign, grouped, seconds_of, within
 from benchmarks.published import PAGE, written
 from faultline.signals import patient_with_signals
 from sim.calibration import load as load_calibration
+from topologies.errors import InputError
 
 HOME = ROOT / ".faultline" / "campaign"
 
@@ -43,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="predict recorded cells with the present model and print the tables; writes nothing",
     )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="with --again: of another sitting",
+    )
     parser.add_argument("--no-page", action="store_true", help="leave docs/validation.md as it is")
     return parser
 
@@ -64,7 +71,11 @@ def main(words: Sequence[str] | None = None) -> int:
         if not (arguments.room / "calibration.json").exists():
             print(f"{arguments.room}: nothing is recorded here; --room says where to look", file=sys.stderr)
             return 64
-        calibration = load_calibration(arguments.room / "calibration.json")
+        try:
+            calibration = load_calibration(arguments.calibration or arguments.room / "calibration.json")
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return 64
         names = {cell.name for cell in cells}
         recorded = [one for one in read_all(arguments.room) if one.name in names]
         print("Predicted after the measurement, with the present model: no evidence, a comparison.")

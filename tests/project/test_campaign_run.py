@@ -19,7 +19,7 @@ from experiments.faults import Pause
 from experiments.observation import Observation
 from faultline.ledger import Ledger, canonical, row_hash
 from faultline.score import pairs
-from sim.calibration import Calibration
+from sim.calibration import Calibration, Estimate
 from sim.engine.reference import Simulation
 from topologies.model import Topology
 
@@ -237,3 +237,26 @@ def test_the_command_lists_refuses_and_tabulates(tmp_path: Path, capsys: pytest.
     assert command.main([*words, "--again"]) == 0
     assert "after the measurement" in capsys.readouterr().out
     assert Ledger(tmp_path / "home" / "ledger.sqlite").verify().intact
+
+
+def test_recorded_cells_can_be_predicted_with_another_sittings_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--again --calibration` takes it instead of the campaign's own; a wrong file is bad usage."""
+    campaign(tmp_path).run([ALONE])
+    words = ["--room", str(tmp_path / "room"), "--again", "--cells"]
+    usual = Calibration.default()
+    wait = Estimate(mean=0.3)
+    slower = {kind: one.model_copy(update={"wait": wait}) for kind, one in usual.requests.items()}
+    usual.model_copy(update={"requests": slower}).save(tmp_path / "slower.json")
+    name = CELLS[4].name
+    recorded = (tmp_path / "room" / "alone.json").read_text().replace('"alone"', f'"{name}"')
+    (tmp_path / "room" / "alone.json").unlink()
+    (tmp_path / "room" / f"{name}.json").write_text(recorded)
+    tables = []
+    for more in ([], ["--calibration", str(tmp_path / "slower.json")]):
+        assert command.main([*words, name, *more]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] != tables[1]
+    assert command.main([*words, name, "--calibration", str(tmp_path / "nowhere.json")]) == 64
+    assert "nowhere.json" in capsys.readouterr().err

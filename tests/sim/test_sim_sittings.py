@@ -14,15 +14,18 @@ FEWEST = 0.001
 """Seconds of CPU below which a demand's difference between sittings is no part of any prediction."""
 
 
-def test_demands_differ_between_sittings_by_what_their_standard_error_says() -> None:
-    """The median over CPU demands of their coefficient of variation between calibrations of one day."""
+def test_a_sitting_knows_how_well_it_knows() -> None:
+    """Demands differ between sittings, in the median, by 0.5 to 1.5 times the standard errors they claim."""
     sittings = [load(path) for path in sorted(ROOM.glob("*.json"))]
     assert len(sittings) >= 3
     kinds: tuple[Request, ...] = REQUESTS
-    found = []
+    found, claimed = [], []
     for kind in kinds:
         for part in ("app_cpu", "db_cpu"):
-            means = [getattr(one.requests[kind], part).mean for one in sittings]
+            estimates = [getattr(one.requests[kind], part) for one in sittings]
+            means = [one.mean for one in estimates]
             if statistics.fmean(means) >= FEWEST:
                 found.append(variation(means))
-    assert 0.7 * SITTINGS < statistics.median(found) < 1.5 * SITTINGS, found
+                claimed += [one.sem / one.mean for one in estimates]
+    assert min(claimed) >= SITTINGS
+    assert 0.5 < statistics.median(found) / statistics.median(claimed) < 1.5
