@@ -69,8 +69,8 @@ class Samples:
 
 
 SITTINGS = 0.06
-"""Least relative standard error of a CPU demand: what repeated samples of one sitting show is a fraction of what
-sittings differ by. An estimate: half of what the three of `tests/corpus/sittings` differ by, whose pace varied."""
+"""Least relative standard error of a CPU demand: samples of one sitting show a fraction of what sittings
+differ by. An estimate: half of what the three of `tests/corpus/sittings` differ by, whose pace varied."""
 
 
 def estimate(values: Sequence[float], floor_sem: float = SITTINGS) -> Estimate:
