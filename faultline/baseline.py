@@ -26,6 +26,7 @@ from chaos.lab.state import LabState, Running
 from chaos.load.requests import Tokens, authorization, form_of
 from chaos.services import mariadb
 from experiments.workload import Request, Workload
+from sim.calibration import REQUESTS
 from sim.fitting import RequestSample
 from sim.refill import PAUSE
 
@@ -136,7 +137,6 @@ def requests(lab: LocalLab, state: LabState, site: str, count: int, found: Basel
     """
     meter = Meter(state)
     app, database = f"iam@{site}", f"mariadb@{site}"
-    kinds: tuple[Request, ...] = ("access-token", "password", "refresh", "token-exchange", "health")
     with client(lab, state, site) as one:
 
         def ask(kind: Request, tokens: Tokens) -> RequestSample:
@@ -148,7 +148,7 @@ def requests(lab: LocalLab, state: LabState, site: str, count: int, found: Basel
 
         given: list[Tokens] = []
         for turn in range(ROUNDS):
-            for name in kinds:
+            for name in REQUESTS:
                 rows = found.requests.setdefault(name, [])
                 asked = count // ROUNDS + (WARM if turn == 0 else 1)
                 proxies = meter.read(f"haproxy@{site}", f"nginx@{site}")
@@ -200,10 +200,10 @@ SCRATCH = "faultline_baseline"
 
 def commits(state: LabState, site: str, count: int, found: Baseline) -> None:
     """Engine commit with its flush, at one member, replication left out."""
-    found.local_commit += _commits(state, site, count, replicated=False)
+    found.local_commit += commit_times(state, site, count, replicated=False)
 
 
-def _commits(state: LabState, site: str, count: int, *, replicated: bool) -> list[float]:
+def commit_times(state: LabState, site: str, count: int, *, replicated: bool) -> list[float]:
     """Seconds of each COMMIT of one row."""
     took = []
     connection = mariadb.connect(_database(state, site).daemon(), timeout=TIMEOUT)
@@ -275,7 +275,7 @@ def ordering(state: LabState, site: str, rtt: float, count: int, found: Baseline
 
     Ordering takes one and a half round trips among three (`sim.analytic.order_time`).
     """
-    for seconds in _commits(state, site, count, replicated=True):
+    for seconds in commit_times(state, site, count, replicated=True):
         found.ordering.append(max(0.0, seconds - 1.5 * rtt))
 
 

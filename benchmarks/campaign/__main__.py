@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="with --again: of another sitting",
+        help="with --again: predict with this instead of the campaign's own",
     )
     parser.add_argument("--no-page", action="store_true", help="leave docs/validation.md as it is")
     return parser
@@ -64,6 +64,9 @@ def main(words: Sequence[str] | None = None) -> int:
         cells: Sequence[Cell] = named(arguments.cells) if arguments.cells else CELLS
     except KeyError as error:
         print(f"there is no cell {error}; --list names all", file=sys.stderr)
+        return 64
+    if arguments.calibration is not None and not arguments.again:
+        print("--calibration goes with --again: a campaign measures its own", file=sys.stderr)
         return 64
     if arguments.list:
         return _list(cells if arguments.budget is None else within(cells, 60 * arguments.budget))

@@ -206,14 +206,14 @@ class Campaign:
 
     def _await_pace(self, cell: Cell, usual: float | None) -> None:
         """Wait while the host leaves the machine less than at calibration, up to `PATIENCE` seconds."""
-        began = time.monotonic()
-        while usual is not None and time.monotonic() - began < PATIENCE:
+        deadline, waiting = time.monotonic() + PATIENCE, False
+        while usual is not None and time.monotonic() < deadline:
             if all(abs(self.paces() / usual - 1) <= PACE for _ in range(CALM_MEASURES)):
                 break
+            if not waiting:
+                self.note(f"{cell.name}: waiting up to {PATIENCE:.0f} s for the machine's pace")
+            waiting = True
             time.sleep(2.0)
-        waited = time.monotonic() - began
-        if waited > 1.0:
-            self.note(f"{cell.name}: waited {waited:.0f} s for the machine's pace")
 
     def _take(self, lab: Standing, cell: Cell, found: Recorded, usual: float | None) -> list[Data]:
         """Register and measure the repeats that one load holds, of those that are missing."""

@@ -1,8 +1,7 @@
 """How fast the machine computes now: what neighbours on the host take is not in any counter of a guest.
 
 A fixed piece of work that needs neither memory nor caches, timed by its own CPU clock: what else runs here
-does not lengthen it. On the machine of the recorded campaign it takes 1.8 ms, and up to 1.7 times that for
-seconds to minutes, while the hypervisor reports no stolen time.
+does not lengthen it (`python -m benchmarks.pace`; docs/decisions/0014-a-host-with-neighbours.md).
 """
 
 from __future__ import annotations
@@ -12,14 +11,16 @@ import os
 import time
 
 ROUNDS = 10_000
+MOST = 4
+"""CPUs that are visited: those that a lab ties its sites to come first, and many would take too long."""
 
 
 def measure() -> float:
-    """CPU seconds of the work, mean over the CPUs that this thread may use; it visits them in turn."""
+    """CPU seconds of the work, mean over the first CPUs that this thread may use; it visits them in turn."""
     usable = os.sched_getaffinity(0)
     took = []
     try:
-        for cpu in sorted(usable):
+        for cpu in sorted(usable)[:MOST]:
             os.sched_setaffinity(0, {cpu})
             began = time.thread_time()
             hashlib.pbkdf2_hmac("sha256", b"pace", b"salt", ROUNDS)

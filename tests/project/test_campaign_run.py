@@ -108,7 +108,8 @@ def test_a_run_waits_for_the_machines_pace(tmp_path: Path) -> None:
     paces = iter([0.002] + [0.001] * 100)
     made.paces, made.note = lambda: next(paces), told.append
     made.run([ALONE])
-    assert [text for text in told if "waited" in text] == ["alone: waited 2 s for the machine's pace"]
+    assert [text for text in told if "wait" in text] == ["alone: waiting up to 45 s for the machine's pace"]
+    assert next(paces) == 0.001  # it did not wait until it had enough
 
 
 def test_every_repeat_is_registered_before_it_is_measured(tmp_path: Path) -> None:
@@ -260,3 +261,5 @@ def test_recorded_cells_can_be_predicted_with_another_sittings_calibration(
     assert tables[0] != tables[1]
     assert command.main([*words, name, "--calibration", str(tmp_path / "nowhere.json")]) == 64
     assert "nowhere.json" in capsys.readouterr().err
+    assert command.main(["--list", "--calibration", "any.json"]) == 64
+    assert "--again" in capsys.readouterr().err
