@@ -11,7 +11,7 @@ from experiments.workload import Request
 from sim.calibration import Calibration, Demand, Machine, StartTimes
 from sim.estimates import Estimate
 from sim.pod_times import PodTimes
-from sim.refill import Refill, fitted
+from sim.refill import Refill
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,7 @@ def estimate(values: Sequence[float], floor_sem: float = SITTINGS) -> Estimate:
     """
     count = len(values)
     mean = max(0.0, math.fsum(values) / count)
-    if count > 1:
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    else:
-        deviation = 0.5 * mean
+    deviation = variation(values) * mean if count > 1 else 0.5 * mean
     sem = max(deviation / math.sqrt(count), floor_sem * mean)
     return Estimate(mean=mean, cv=min(10.0, deviation / mean) if mean else 0.0, sem=sem)
 
@@ -104,12 +101,19 @@ def typical(values: Sequence[float], floor_sem: float = SITTINGS) -> Estimate:
     return Estimate(mean=middle, cv=min(10.0, deviation / middle) if middle else 0.0, sem=sem)
 
 
+def excess(usual: Sequence[float], rested: Sequence[float]) -> Estimate:
+    """What ``rested`` takes longer than ``usual``, if it does; its standard error is a tenth at least."""
+    less, more = typical(usual, 0.0), typical(rested, 0.0)
+    mean = max(0.0, more.mean - less.mean)
+    return Estimate(mean=mean, sem=max(math.hypot(less.sem, more.sem), 0.1 * mean) if mean else 0.0)
+
+
 def variation(values: Sequence[float]) -> float:
     """Coefficient of variation; 0 of fewer than two values."""
     if len(values) < 2:
         return 0.0
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) / mean
+    mean = statistics.fmean(values)
+    return statistics.stdev(values, mean) / mean if mean else 0.0
 
 
 def with_pod_times(
@@ -172,8 +176,8 @@ def fit(samples: Samples, base: Calibration | None = None) -> Calibration:
     refill = None
     if samples.rested and usual:
         refill = Refill(
-            app=fitted([row.cpu_app for row in usual], [row.cpu_app for row in samples.rested]),
-            db=fitted([row.cpu_db for row in usual], [row.cpu_db for row in samples.rested]),
+            app=excess([row.cpu_app for row in usual], [row.cpu_app for row in samples.rested]),
+            db=excess([row.cpu_db for row in usual], [row.cpu_db for row in samples.rested]),
         )
     requests: dict[Request, Demand] = dict(base.requests)
     for kind, rows in samples.requests.items():

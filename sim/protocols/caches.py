@@ -1,10 +1,10 @@
 """What a CPU's caches cost a process that has not run for a while.
 
 Other work, of this machine or of its neighbours on the host, takes the caches meanwhile; the first work
-afterwards fetches code and data again. Measured (`python -m benchmarks.site_cpu`, two sittings): an access
-token costs service and database 4 ms of CPU when they have run 3 ms ago, 4.3 and 4.7 ms after pauses of
-10 ms, 5.5 and 5.2 ms after 30 ms, 5.5 ms after 0.3 s. A password, most of which is a hash with a small
-working set, costs about as many more milliseconds, not as many more percent.
+afterwards fetches code and data again. Measured (`python -m benchmarks.site_cpu`; a calm sitting and one
+beside busy neighbours in benchmarks/results/site-cpu.txt): an access token costs service and database 4.1 and
+4.9 ms of CPU when they have run 3 ms ago, 5.5 and 8.8 ms after 0.3 s. A password, most of which is a hash with
+a small working set, costs 1 ms more after a pause, not as many more percent. Calibration tells how much it is.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ FRESH = 0.005
 """Seconds in which nothing is lost that was there when demands were measured, at rest."""
 
 TIME = 0.012
-"""Seconds more in which the larger part is lost: from the same measurement."""
+"""Seconds more in which the larger part is lost: a round figure. Of what 0.3 s cost, a sixth was lost after
+10 ms in both sittings; after 30 ms all of it in the calm one, a quarter in the other."""
 
 CROWDED, CROWD = 0.28, 5.0
 """What statements cost more when many others take turns with them on the CPU, and how many make up the larger
-part of it. From the same measurements: under half a core a token costs 3.8 and 4.2 ms of CPU with one user,
-4.5 and 4.3 ms with 8, 4.9 and 5.4 ms with 24, 4.9 and 5.0 ms with 40."""
+part of it. From the same measurements, under half a core on one CPU: 4.2 and 5.5 ms with one user, 4.3 and
+5.1 with 8, 5.4 and 6.6 with 24, 5.0 and 7.2 with 40."""
 
 
 def refill(idle: float, others: int, demand: float, most: float) -> float:
