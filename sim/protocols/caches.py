@@ -3,8 +3,9 @@
 Other work, of this machine or of its neighbours on the host, takes the caches meanwhile; the first work
 afterwards fetches code and data again. Measured (`python -m benchmarks.site_cpu`; a calm sitting and one
 beside busy neighbours in benchmarks/results/site-cpu.txt): an access token costs service and database 4.1 and
-4.9 ms of CPU when they have run 3 ms ago, 5.5 and 8.8 ms after 0.3 s. A password, most of which is a hash with
-a small working set, costs 1 ms more after a pause, not as many more percent. Calibration tells how much it is.
+4.9 ms of CPU when they have run 3 ms ago, 5.5 and 8.8 ms after 0.3 s. A password, most of which is a hash
+with a small working set, costs 1 ms more after a pause, not as many more percent. Calibration tells how much
+it is.
 """
 
 from __future__ import annotations
